@@ -1,0 +1,32 @@
+//! What `build.rs` made of the protos, and nothing else.
+
+#![allow(missing_docs, clippy::all, clippy::unwrap_used, unreachable_pub)]
+
+/// Packages `wirephoto.*`.
+pub mod wirephoto {
+    /// Package `wirephoto.v1`.
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/wirephoto.v1.rs"));
+        include!(concat!(env!("OUT_DIR"), "/wirephoto.v1.serde.rs"));
+        /// Messages and methods as tables.
+        pub mod table {
+            include!(concat!(env!("OUT_DIR"), "/wirephoto.v1.table.rs"));
+        }
+    }
+}
+
+/// Packages `google.*`.
+pub mod google {
+    /// Package `google.rpc`.
+    pub mod rpc {
+        include!(concat!(env!("OUT_DIR"), "/google.rpc.rs"));
+        include!(concat!(env!("OUT_DIR"), "/google.rpc.serde.rs"));
+        /// Messages as tables.
+        pub mod table {
+            include!(concat!(env!("OUT_DIR"), "/google.rpc.table.rs"));
+        }
+    }
+}
+
+/// The serialised `FileDescriptorSet` of every file above.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
