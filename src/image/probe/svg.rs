@@ -6,7 +6,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::{Probe, not_an_image};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Bytes read in search of the end of the root element's tag.
 const PREFIX: u64 = 64 * 1024;
@@ -48,7 +48,7 @@ fn begins_svg_tag(bytes: &[u8]) -> bool {
 /// Reads the root element: `width` and `height`, else `viewBox`, else 300 x 150.
 pub(super) fn probe(reader: impl Read) -> Result<Probe> {
     let mut prefix = Vec::new();
-    reader.take(PREFIX).read_to_end(&mut prefix).map_err(|error| super::unreadable("SVG", "its beginning", error))?;
+    reader.take(PREFIX).read_to_end(&mut prefix).map_err(Error::internal)?;
     let prefix = prefix.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&prefix);
     let mut xml = Reader::from_reader(prefix);
     loop {
