@@ -65,7 +65,7 @@ pub struct ServeArgs {
     /// [default: on] [env: WIREPHOTO_FSYNC]
     #[arg(long, value_name = "SWITCH")]
     pub fsync: Option<String>,
-    /// Web origin whose pages may read and write, such as https://app.example; repeat it, or part several by commas
+    /// Web origin whose pages may read and write, such as `https://app.example`; repeat it, or part several by commas
     /// [env: WIREPHOTO_CORS_ORIGIN]
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
@@ -85,7 +85,7 @@ pub struct ServeArgs {
 /// What every client command takes.
 #[derive(Debug, Default, Args)]
 pub struct ClientArgs {
-    /// Server to talk to [default: http://127.0.0.1:8080] [env: WIREPHOTO_SERVER]
+    /// Server to talk to [default: `http://127.0.0.1:8080`] [env: WIREPHOTO_SERVER]
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
     /// Longest a whole call may take, such as 30s or 5m [default: none for transfers, 30s else]
@@ -99,9 +99,12 @@ pub struct ClientArgs {
 
 /// Arguments of `put`.
 #[derive(Debug, Args)]
-#[command(after_help = "The id is made from the file's name (`My Photo (2).jpg` becomes `my-photo-2.jpg`), which is kept \
+#[command(
+    after_help = "The id is made from the file's name (`My Photo (2).jpg` becomes `my-photo-2.jpg`), which is kept \
                         as display name.\n\nExamples:\n  wirephoto put photo.jpg\n  \
-                        wirephoto put -r photos --label shoot=harbour\n  cat photo.jpg | wirephoto put - --name photo.jpg")]
+                        wirephoto put -r photos --label shoot=harbour\n  \
+                        cat photo.jpg | wirephoto put - --name photo.jpg"
+)]
 pub struct PutArgs {
     /// Images to put; `-` reads one from stdin
     #[arg(required = true, value_name = "FILE")]
@@ -129,7 +132,8 @@ pub struct PutArgs {
 /// Arguments of `get`.
 #[derive(Debug, Args)]
 #[command(after_help = "The file appears when all of it has come and its checksums are right; one that was there is \
-                        replaced.\n\nExamples:\n  wirephoto get photo.jpg\n  wirephoto get images/photo.jpg -o - | file -")]
+                        replaced.\n\nExamples:\n  wirephoto get photo.jpg\n  \
+                        wirephoto get images/photo.jpg -o - | file -")]
 pub struct GetArgs {
     /// Image to get: photo.jpg or images/photo.jpg
     pub name: String,

@@ -80,7 +80,11 @@ impl Config {
             fsync: fsync.map(|switch| switch.parse(parse::switch)).transpose()?.unwrap_or(true),
             cors_origins: origins.map(|origins| origins.parse(parse::origins)).transpose()?.unwrap_or_default(),
             allow_anonymous: access.map(|access| access.parse(parse::access)).transpose()?,
-            reflection: reflection.map(|value| value.parse(parse::reflection)).transpose()?.flatten().unwrap_or(loopback),
+            reflection: reflection
+                .map(|value| value.parse(parse::reflection))
+                .transpose()?
+                .flatten()
+                .unwrap_or(loopback),
         };
         match listen {
             Some(listen) if !loopback && config.allow_anonymous.is_none() => Err(listen.error(

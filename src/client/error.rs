@@ -44,6 +44,11 @@ impl Error {
         Self { code, message: message.into(), details: Vec::new(), source: None }
     }
 
+    /// The caller's time ran out on this side.
+    pub(super) fn out_of_time() -> Self {
+        Self::local(Code::DeadlineExceeded, "the call did not end in the time it was given")
+    }
+
     pub(super) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
@@ -51,8 +56,15 @@ impl Error {
 
     pub(super) fn from_status(status: tonic::Status, server: &Server) -> Self {
         let code = Code::from_number(status.code() as i32);
-        if let Some(cause) = connect_failure(&status) {
-            let message = format!("cannot reach {server}: {cause}; is the server running? `wirephoto serve` starts one");
+        if find_cause::<tonic::TimeoutExpired>(&status).is_some() {
+            return Self::out_of_time();
+        }
+        if let Some(mut cause) = find_cause::<tonic::ConnectError>(&status) {
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            let message =
+                format!("cannot reach {server}: {cause}; is the server running? `wirephoto serve` starts one");
             return Self::local(Code::Unavailable, message).caused_by(status);
         }
         let details = rpc::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
@@ -148,16 +160,12 @@ impl Detail {
     }
 }
 
-/// Why no connection could be made, if that is what happened.
-fn connect_failure(status: &tonic::Status) -> Option<String> {
+/// The cause of this type, if there is one.
+fn find_cause<T: std::error::Error + 'static>(status: &tonic::Status) -> Option<&(dyn std::error::Error + 'static)> {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
-        if error.is::<tonic::ConnectError>() {
-            let mut root = error;
-            while let Some(deeper) = root.source() {
-                root = deeper;
-            }
-            return Some(root.to_string());
+        if error.is::<T>() {
+            return Some(error);
         }
         cause = error.source();
     }
@@ -186,11 +194,17 @@ mod tests {
         };
         let error = Error::from_status(
             status(vec![
-                Any::pack("google.rpc.ErrorInfo", &rpc::ErrorInfo { reason: "INVALID_REQUEST".into(), ..Default::default() }),
+                Any::pack(
+                    "google.rpc.ErrorInfo",
+                    &rpc::ErrorInfo { reason: "INVALID_REQUEST".into(), ..Default::default() },
+                ),
                 Any::pack(
                     "google.rpc.BadRequest",
                     &rpc::BadRequest {
-                        field_violations: vec![violation("page_size", "page_size is -1"), violation("filter", "unbalanced")],
+                        field_violations: vec![
+                            violation("page_size", "page_size is -1"),
+                            violation("filter", "unbalanced"),
+                        ],
                     },
                 ),
                 Any::pack(

@@ -18,18 +18,18 @@
 
 mod download;
 mod error;
+mod options;
 mod policy;
 mod upload;
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
 use http::HeaderValue;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -40,14 +40,12 @@ use crate::proto::wirephoto::v1::{DeleteImageRequest, GetImageRequest, ListImage
 
 pub use self::download::Download;
 pub use self::error::{Detail, Error};
+pub use self::options::{ClientOptions, DEFAULT_SERVER, Server, Token};
 pub use self::upload::Progress;
 pub use crate::proto::wirephoto::v1::{Image, UploadImageResponse as Uploaded, UploadSpec};
 pub use crate::well_known::FieldMask;
 
 use self::policy::Policy;
-
-/// The server a client talks to unless told otherwise.
-pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 
 /// The service's name, as health checks know it.
 pub const SERVICE: &str = "wirephoto.v1.ImageService";
@@ -69,92 +67,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Long enough for a ping that queues behind megabytes on a slow line.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How to reach a server. The default is [`DEFAULT_SERVER`] without credentials.
-#[derive(Debug, Clone, Default)]
-pub struct ClientOptions {
-    /// Where it is.
-    pub server: Server,
-    /// Bearer token sent with every call.
-    pub token: Option<Token>,
-    /// The longest a whole call may take, through the last byte of a transfer.
-    ///
-    /// Without it, transfers may take as long as they need and every other call 30 seconds.
-    pub timeout: Option<Duration>,
-}
-
-/// Where a server is: `http://HOST:PORT`, which is what [`str::parse`] takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server(Uri);
-
-impl Default for Server {
-    fn default() -> Self {
-        Self(Uri::from_static(DEFAULT_SERVER))
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.to_string().trim_end_matches('/'))
-    }
-}
-
-impl FromStr for Server {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = |why: &str| {
-            let text = text.escape_debug();
-            Error::local(Code::InvalidArgument, format!("`{text}` is no server: {why}; write http://HOST:PORT"))
-        };
-        if text.contains('@') {
-            // Not repeated: it may hold a password.
-            let message = "a server's URL holds no user and no password: write http://HOST:PORT, and give a token";
-            return Err(Error::local(Code::InvalidArgument, message));
-        }
-        let uri: Uri = text.parse().map_err(|_| bad("it is no URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(bad("this client does not speak TLS")),
-            Some(_) => return Err(bad("its scheme is not http")),
-            None => return Err(bad("it has no scheme")),
-        }
-        if uri.host().is_none_or(str::is_empty) {
-            return Err(bad("it has no host"));
-        }
-        if uri.path() != "/" || uri.query().is_some() {
-            return Err(bad("it has a path"));
-        }
-        Ok(Self(uri))
-    }
-}
-
-/// A bearer token (RFC 6750), which nothing shows.
-#[derive(Clone)]
-pub struct Token(MetadataValue<Ascii>);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
-impl FromStr for Token {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        // RFC 6750, section 2.1: b64token.
-        let fits = !text.is_empty()
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte));
-        let value = fits.then(|| format!("Bearer {text}").parse().ok()).flatten();
-        let mut value: MetadataValue<Ascii> = value.ok_or_else(|| {
-            let message = "the token has characters that no bearer token has: letters, digits and -._~+/= may stand in it";
-            Error::local(Code::InvalidArgument, message)
-        })?;
-        value.set_sensitive(true);
-        Ok(Self(value))
-    }
-}
-
 /// A client of one server. Clones are cheap and share one HTTP/2 connection, made when it is first needed and made
 /// again when it breaks.
 #[derive(Clone)]
@@ -162,6 +74,8 @@ pub struct Client {
     channel: Channel,
     settings: Arc<Settings>,
 }
+
+type Service = ImageServiceClient<Channel>;
 
 struct Settings {
     server: Server,
@@ -210,7 +124,7 @@ impl Client {
     ///
     /// Must be called within a Tokio runtime, which the connection lives in.
     pub fn new(options: ClientOptions) -> Self {
-        let endpoint = Endpoint::from(options.server.0.clone());
+        let endpoint = Endpoint::from(options.server.uri());
         let named = endpoint.clone().user_agent(HeaderValue::from_static(USER_AGENT));
         let channel = named
             .unwrap_or(endpoint)
@@ -222,7 +136,7 @@ impl Client {
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .connect_lazy();
-        let authorization = options.token.map(|token| token.0);
+        let authorization = options.token.map(Token::into_header);
         let policy = Policy::new(options.timeout);
         Self { channel, settings: Arc::new(Settings { server: options.server, authorization, policy }) }
     }
@@ -256,8 +170,8 @@ impl Client {
                     filter: selection.filter.clone(),
                     order_by: selection.order_by.clone(),
                 };
-                let call = client.unary(request, |mut service, request| async move { service.list_images(request).await });
-                let page = call.await?;
+                let list = |mut service: Service, request| async move { service.list_images(request).await };
+                let page = client.unary(request, list).await?;
                 for image in page.images {
                     yield image;
                 }
@@ -265,7 +179,8 @@ impl Client {
                     break;
                 }
                 if page.next_page_token == page_token {
-                    Err(Error::local(Code::Internal, "the server gave the same page token twice: the listing cannot go on"))?;
+                    let message = "the server gave the same page token twice: the listing cannot go on";
+                    Err(Error::local(Code::Internal, message))?;
                 }
                 page_token = page.next_page_token;
             }
@@ -319,7 +234,7 @@ impl Client {
     /// One call with one answer.
     async fn unary<Request, Response, Call, Answer>(&self, message: Request, call: Call) -> Result<Response, Error>
     where
-        Call: FnOnce(ImageServiceClient<Channel>, tonic::Request<Request>) -> Answer,
+        Call: FnOnce(Service, tonic::Request<Request>) -> Answer,
         Answer: Future<Output = Result<tonic::Response<Response>, tonic::Status>>,
     {
         let deadline = self.settings.policy.call();
@@ -327,7 +242,7 @@ impl Client {
         Ok(answer.map_err(|status| self.failure(status))?.into_inner())
     }
 
-    fn service(&self) -> ImageServiceClient<Channel> {
+    fn service(&self) -> Service {
         ImageServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
@@ -356,41 +271,4 @@ impl Client {
 /// A request id nobody has used, which lets a mutating call be sent twice safely.
 fn request_id() -> String {
     uuid::Uuid::new_v4().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_scheme_host_and_port() {
-        for good in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:80/", "http://images.example:8080"] {
-            assert!(good.parse::<Server>().is_ok(), "{good}");
-        }
-        for (bad, why) in [
-            ("localhost:8080", "no scheme"),
-            ("https://localhost", "TLS"),
-            ("ftp://localhost", "not http"),
-            ("http://localhost/v1", "a path"),
-            ("http://localhost/?a", "a path"),
-            ("", "no URL"),
-            ("http://", "no URL"),
-        ] {
-            let error = bad.parse::<Server>().unwrap_err().to_string();
-            assert!(error.contains(why) && error.contains("http://HOST:PORT"), "{bad:?}: {error}");
-        }
-        let error = "http://me:secret@localhost".parse::<Server>().unwrap_err().to_string();
-        assert!(!error.contains("secret"), "{error}");
-    }
-
-    #[test]
-    fn a_token_is_never_shown() {
-        assert!("abc.DEF-123_~+/==".parse::<Token>().unwrap().0.is_sensitive());
-        for bad in ["", "with space", "new\nline", "ümlaut"] {
-            let error = bad.parse::<Token>().unwrap_err().to_string();
-            assert!(error.contains("token") && (bad.is_empty() || !error.contains(bad)), "{error}");
-        }
-        let options = ClientOptions { token: Some("hush".parse().unwrap()), ..ClientOptions::default() };
-        assert!(!format!("{options:?}").contains("hush"));
-    }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Error;
-use crate::error::Code;
 
 /// What a call without bytes may take unless the caller says otherwise.
 const DEFAULT_CALL: Duration = Duration::from_secs(30);
@@ -36,27 +35,24 @@ impl Policy {
 /// When a call must have ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
-    end: Option<(Instant, Duration)>,
+    end: Option<Instant>,
 }
 
 impl Deadline {
     fn after(timeout: Option<Duration>) -> Self {
-        let end = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
-        Self { end }
+        Self { end: timeout.and_then(|timeout| Instant::now().checked_add(timeout)) }
     }
 
     /// The time that is left.
     pub(super) fn left(self) -> Option<Duration> {
-        self.end.map(|(end, _)| end.saturating_duration_since(Instant::now()))
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
-    /// What `work` gives, or [`Code::DeadlineExceeded`].
+    /// What `work` gives, or [`DeadlineExceeded`](crate::error::Code::DeadlineExceeded).
     pub(super) async fn limit<T>(self, work: impl Future<Output = T>) -> Result<T, Error> {
-        let Some((end, timeout)) = self.end else {
-            return Ok(work.await);
-        };
-        timeout_at(end, work).await.map_err(|_| {
-            Error::local(Code::DeadlineExceeded, format!("the call did not end within {timeout:?}"))
-        })
+        match self.end {
+            Some(end) => timeout_at(end, work).await.map_err(|_| Error::out_of_time()),
+            None => Ok(work.await),
+        }
     }
 }

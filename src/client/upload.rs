@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Client, Error, Uploaded, UploadSpec, request_id};
+use super::{Client, Error, UploadSpec, Uploaded, request_id};
 use crate::error::Code;
 use crate::proto::wirephoto::v1::{ChecksummedData, ImageChecksums, UploadImageRequest};
 
@@ -143,13 +143,13 @@ async fn feed(
     if let Some(size) = announced
         && size != sent
     {
-        let message = format!("it was {size} bytes long when the upload began, and {sent} were read: it changed meanwhile");
+        let message =
+            format!("it was {size} bytes long when the upload began, and {sent} were read: it changed meanwhile");
         return Err(Error::local(Code::DataLoss, message));
     }
     message.write_offset = offset(sent)?;
     message.finish_write = true;
-    message.checksums =
-        Some(ImageChecksums { sha256: hex::encode(sha256.finalize()), crc32c: Some(whole_crc32c) });
+    message.checksums = Some(ImageChecksums { sha256: hex::encode(sha256.finalize()), crc32c: Some(whole_crc32c) });
     // A closed channel means that the call has its answer.
     let _ = chunks.send(message).await;
     Ok(())

@@ -74,10 +74,8 @@ impl Output for Table {
         }
         let [name_width, type_width, size_width, pixels_width] = self.widths;
         for [name, media_type, size, pixels, updated] in rows {
-            writeln!(
-                out,
-                "{name:<name_width$}  {media_type:<type_width$}  {size:>size_width$}  {pixels:>pixels_width$}  {updated}"
-            )?;
+            write!(out, "{name:<name_width$}  {media_type:<type_width$}  {size:>size_width$}  ")?;
+            writeln!(out, "{pixels:>pixels_width$}  {updated}")?;
         }
         Ok(())
     }
@@ -102,7 +100,13 @@ mod tests {
     use super::*;
 
     fn image(name: &str) -> Image {
-        Image { name: format!("images/{name}"), media_type: "image/png".into(), width: 3, height: 2, ..Image::default() }
+        Image {
+            name: format!("images/{name}"),
+            media_type: "image/png".into(),
+            width: 3,
+            height: 2,
+            ..Image::default()
+        }
     }
 
     fn written(mut output: impl Output, batches: &[&[Image]]) -> String {

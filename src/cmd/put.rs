@@ -106,7 +106,9 @@ fn check_usage(args: &PutArgs) -> Result<(), Failure> {
     match args.files.iter().filter(|path| is_stdin(path)).count() {
         0 => Ok(()),
         1 if args.name.is_some() => Ok(()),
-        1 => usage("`-` has no file name to make an id from: give one with --name (for a file of that name, write ./-)"),
+        1 => {
+            usage("`-` has no file name to make an id from: give one with --name (for a file of that name, write ./-)")
+        }
         _ => usage("stdin can be read once: give `-` only once"),
     }
 }

@@ -40,7 +40,13 @@ pub(super) fn size(bytes: i64) -> String {
         figure /= 1000.0;
         unit += 1;
     }
-    let decimals = if figure < 9.995 { 2 } else if figure < 99.95 { 1 } else { 0 };
+    let decimals = if figure < 9.995 {
+        2
+    } else if figure < 99.95 {
+        1
+    } else {
+        0
+    };
     format!("{figure:.decimals$} {}", UNITS[unit])
 }
 

@@ -30,14 +30,18 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn read(path: &Value) -> Result<Self, ConfigError> {
-        let text = path.parse(|path| std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}")))?;
+        let text =
+            path.parse(|path| std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}")))?;
         let table = path.parse(|_| text.parse::<toml::Table>().map_err(|error| one_line(&error)))?;
         let path = path.text.clone();
         let mut values = Vec::new();
         for (key, value) in table {
             let Some((key, kind)) = KEYS.into_iter().find(|(known, _)| *known == key) else {
                 let known = KEYS.map(|(key, _)| key).join(", ");
-                return Err(ConfigError(format!("`{}` in {path} is no key known here: {known} are", key.escape_debug())));
+                return Err(ConfigError(format!(
+                    "`{}` in {path} is no key known here: {known} are",
+                    key.escape_debug()
+                )));
             };
             let text = text_of(kind, &value).map_err(|wanted| {
                 ConfigError(format!("`{key}` in {path}: {value} is of the wrong type: write {wanted}"))

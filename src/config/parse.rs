@@ -152,7 +152,21 @@ mod tests {
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for bad in ["", "GB", "1G", "1M", "1.5GB", "-1", "1e9", "1 G B", "0", "0GiB", "99999999999999999999", "9000000TiB", "١GB"] {
+        for bad in [
+            "",
+            "GB",
+            "1G",
+            "1M",
+            "1.5GB",
+            "-1",
+            "1e9",
+            "1 G B",
+            "0",
+            "0GiB",
+            "99999999999999999999",
+            "9000000TiB",
+            "١GB",
+        ] {
             assert!(size(bad).unwrap_err().contains("1GiB"), "{bad}");
         }
     }
@@ -162,7 +176,8 @@ mod tests {
         for (text, millis) in [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("1m30s", 90_000)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for bad in ["", "30", "s", "0s", "1d", "-1s", "1.5s", "30s1m", "1s1s", "99999999999999999999s", "30 s", "1µs"] {
+        for bad in ["", "30", "s", "0s", "1d", "-1s", "1.5s", "30s1m", "1s1s", "99999999999999999999s", "30 s", "1µs"]
+        {
             assert!(duration(bad).unwrap_err().contains("30s"), "{bad}");
         }
     }
@@ -179,7 +194,17 @@ mod tests {
         ] {
             assert_eq!(origin(text), Ok(expected.to_owned()), "{text}");
         }
-        for bad in ["*", "null", "app.example", "app.example:80", "https://", "https:app", "https://a/b", "https://a?b", "https://u@a"] {
+        for bad in [
+            "*",
+            "null",
+            "app.example",
+            "app.example:80",
+            "https://",
+            "https:app",
+            "https://a/b",
+            "https://a?b",
+            "https://u@a",
+        ] {
             assert!(origin(bad).is_err(), "{bad}");
         }
         assert_eq!(origins("https://a.example, http://b.example,").unwrap().len(), 2);
