@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, Utc};
-use pbjson_types::Timestamp;
-
 use crate::client::Image;
+use crate::well_known::Timestamp;
 
 /// Text that cannot steer a terminal: control characters and those that turn the direction of writing are escaped.
 pub fn safe(text: &str) -> Cow<'_, str> {
@@ -52,8 +50,7 @@ pub(super) fn size(bytes: i64) -> String {
 
 /// `2026-11-21 11:26:05Z`.
 pub(super) fn time(time: Option<&Timestamp>) -> String {
-    let time = time.and_then(|time| DateTime::<Utc>::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?));
-    time.map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string())
+    time.and_then(|time| time.to_utc()).map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
 /// `4032x3024`.
