@@ -40,6 +40,10 @@ fn named(code: &str) -> Vec<String> {
     let mut modules = Vec::new();
     for start in ["crate::", "wirephoto::"] {
         for (at, _) in code.match_indices(start) {
+            // Not `proto::wirephoto::v1`, nor the target of a log line.
+            if code[..at].ends_with([':', '"']) {
+                continue;
+            }
             let rest = &code[at + start.len()..];
             let names = match rest.strip_prefix('{') {
                 Some(list) => list.split('}').next().unwrap(),
