@@ -6,7 +6,7 @@ import { copyable } from "./copy";
 import { el } from "./dom";
 import { bytes, dimensions, grouped, moment, typeName } from "./format";
 
-/** EXIF orientations, 1 to 8, as what was done to show the pixels upright. */
+/** EXIF orientations, 1 to 8, as what the stored pixels are. */
 const ORIENTATIONS = ["upright", "mirrored", "turned 180°", "flipped", "transposed", "turned 90°", "transversed", "turned 270°"];
 
 /** The server a `wirephoto` command talks to when it is told of none. */
@@ -21,7 +21,7 @@ export function details(image: Image): HTMLElement {
     ["size_bytes", "Size", size < 1000 ? bytes(size) : `${bytes(size)} (${grouped(size)} bytes)`],
     ["frame_count", "Frames", grouped(image.frameCount)],
     ["has_alpha", "Transparency", image.hasAlpha ? "yes" : "no"],
-    ["orientation", "Stored", ORIENTATIONS[image.orientation - 1] ?? "upright"],
+    ["orientation", "Orientation", ORIENTATIONS[image.orientation - 1] ?? "upright"],
     ["create_time", "Created", moment(image.createTime)],
     ["update_time", "Updated", moment(image.updateTime)],
     ["generation", "Generation", image.generation.toString()],

@@ -1,14 +1,14 @@
 // One file on its way: its progress, and what can be done when it does not arrive.
 
 import { client, QUICK } from "../client";
-import { isNotFound, isTaken } from "../errors";
+import { isNotFound, isTaken, mayRetry } from "../errors";
 import type { Image } from "../gen/wirephoto/v1/image_service_pb";
 import { idForFile, nextId } from "../ids";
 import { Sender } from "../sender";
 import { button, el } from "./dom";
 import { bytes } from "./format";
 import { notice } from "./notice";
-import { problem } from "./problem";
+import { alertBox, problem } from "./problem";
 import { Progress } from "./progress";
 
 /** Names looked at before one is offered without knowing whether it is free. */
@@ -50,7 +50,7 @@ export class UploadRow {
       this.#stored(image);
     } catch (error) {
       if (signal.aborted) this.#stopped();
-      else if (isTaken(error)) await this.#offerAnotherName(error);
+      else if (isTaken(error)) await this.#offerAnotherName();
       else this.#failed(error);
     }
   }
@@ -67,10 +67,11 @@ export class UploadRow {
   }
 
   #failed(error: unknown): void {
-    this.#below.replaceChildren(problem(error, this.#again(), this.#dismiss("Dismiss")));
+    const again = mayRetry(error) ? [this.#again()] : [];
+    this.#below.replaceChildren(problem(error, ...again, this.#dismiss("Dismiss")));
   }
 
-  async #offerAnotherName(error: unknown): Promise<void> {
+  async #offerAnotherName(): Promise<void> {
     const taken = this.#sender.id;
     const input = el("input", { type: "text", "aria-label": "Another name", spellcheck: false, autocomplete: "off" });
     input.value = await freeId(taken);
@@ -82,9 +83,8 @@ export class UploadRow {
       if (event.key === "Enter") go();
     });
     const words = el("p", {}, "The name ", el("code", {}, taken), " is taken. Send it under another?");
-    const alert = problem(error, input, button("Send", "primary", go), this.#dismiss("Dismiss"));
-    alert.prepend(words);
-    this.#below.replaceChildren(alert);
+    const actions = el("div", { class: "actions" }, input, button("Send", "primary", go), this.#dismiss("Dismiss"));
+    this.#below.replaceChildren(alertBox(words, actions));
     input.select();
   }
 

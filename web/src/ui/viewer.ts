@@ -9,7 +9,7 @@ import { details, takeAlong } from "./details";
 import { button, el } from "./dom";
 import { bytes, title } from "./format";
 import { Frame } from "./frame";
-import { problem } from "./problem";
+import { alertBox, problem } from "./problem";
 import { Progress } from "./progress";
 
 const VERDICTS: Record<Exclude<Verdict, "differs">, string> = {
@@ -37,7 +37,8 @@ export class Viewer {
   constructor(private readonly onDeleted: (name: string) => void) {
     const back = el("a", { class: "back", href: "#/" }, "← All images");
     const status = el("div", { class: "stage-foot" }, this.#progress.element, this.#actions);
-    const stage = el("div", { class: "stage" }, this.#frame.element, status, this.#alert);
+    const mat = el("div", { class: "mat" }, this.#frame.element);
+    const stage = el("div", { class: "stage" }, mat, status, this.#alert);
     this.element.append(back, this.#heading, el("div", { class: "viewer-body" }, stage, this.#about));
   }
 
@@ -112,7 +113,7 @@ export class Viewer {
     if (image === undefined) return;
     if (verdict === "differs") {
       this.#progress.end(`${bytes(total)} received, and they are not the image's`, "stopped");
-      this.#alert.replaceChildren(problem(new Error(DIFFERS)));
+      this.#alert.replaceChildren(alertBox(el("p", {}, DIFFERS)));
       this.#actions.replaceChildren();
       return;
     }
