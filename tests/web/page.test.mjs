@@ -22,7 +22,10 @@ const photo = required("WIREPHOTO_PHOTO");
 const large = required("WIREPHOTO_LARGE");
 const shots = process.env.WIREPHOTO_SCREENSHOTS;
 
-const sha256 = async (path) => createHash("sha256").update(await readFile(path)).digest("hex");
+const sha256 = async (path) =>
+  createHash("sha256")
+    .update(await readFile(path))
+    .digest("hex");
 const photoNamed = async (name) => ({ name, mimeType: "application/octet-stream", buffer: await readFile(photo) });
 const fileInput = (page) => page.locator("input[type=file]");
 const cards = (page) => page.locator("[data-name]");
@@ -132,7 +135,11 @@ describe("the page", () => {
 
   it("gives the server's own words for a file that is no image", async () => {
     await page.goto(server);
-    const text = { name: "notes.jpg", mimeType: "image/jpeg", buffer: Buffer.from("Dear diary, this is no image at all.\n") };
+    const text = {
+      name: "notes.jpg",
+      mimeType: "image/jpeg",
+      buffer: Buffer.from("Dear diary, this is no image at all.\n"),
+    };
     const answered = page.waitForResponse((response) => response.url().endsWith("/CreateImage"));
     await fileInput(page).setInputFiles(text);
     const said = trailer(await (await answered).body(), "grpc-message");
@@ -194,7 +201,10 @@ describe("the page", () => {
     const broken = page.waitForEvent("requestfailed", (request) => new URL(request.url()).pathname === DOWNLOAD);
     await page.getByRole("button", { name: "Stop" }).click();
     assert.match((await broken).failure().errorText, /ERR_ABORTED/);
-    await page.locator(".progress-figures").getByText(/^Stopped at .+ of /).waitFor();
+    await page
+      .locator(".progress-figures")
+      .getByText(/^Stopped at .+ of /)
+      .waitFor();
     assert.ok((await bar.evaluate((element) => element.value)) < 1);
 
     await endThrottle();
@@ -221,10 +231,13 @@ describe("the page", () => {
 
 /** A field of a gRPC-Web body's trailers, percent-decoded; empty when it is not there. */
 function trailer(body, name) {
-  for (let at = 0; at + 5 <= body.length; ) {
+  for (let at = 0; at + 5 <= body.length;) {
     const length = body.readUInt32BE(at + 1);
     if (body[at] & 0x80) {
-      const lines = body.subarray(at + 5, at + 5 + length).toString("latin1").split("\r\n");
+      const lines = body
+        .subarray(at + 5, at + 5 + length)
+        .toString("latin1")
+        .split("\r\n");
       const line = lines.find((each) => each.toLowerCase().startsWith(`${name}:`)) ?? "";
       return decodeURIComponent(line.slice(name.length + 1).trim());
     }

@@ -18,7 +18,9 @@ export class Sender {
 
   /** Resolves to the image once the server keeps it; never replaces another. `onProgress` is told the bytes sent. */
   async send(signal: AbortSignal, onProgress: (sent: number) => void): Promise<Image> {
-    return this.file.size <= INLINE_LIMIT ? await this.#inline(signal, onProgress) : await this.#streamed(signal, onProgress);
+    return this.file.size <= INLINE_LIMIT
+      ? await this.#inline(signal, onProgress)
+      : await this.#streamed(signal, onProgress);
   }
 
   // The type that a browser guesses from a file's extension is no claim worth making: the server looks at the bytes.

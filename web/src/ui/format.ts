@@ -27,7 +27,10 @@ export function grouped(count: number | bigint): string {
 
 /** `JPEG` for `image/jpeg`. */
 export function typeName(mediaType: string): string {
-  return mediaType.replace(/^image\//, "").replace(/\+xml$/, "").toUpperCase();
+  return mediaType
+    .replace(/^image\//, "")
+    .replace(/\+xml$/, "")
+    .toUpperCase();
 }
 
 export function dimensions(image: Image): string {

@@ -79,7 +79,12 @@ export class List {
       this.#tell();
     } catch (error) {
       if (loading.signal.aborted) return;
-      this.#foot.replaceChildren(problem(error, button("Try again", "quiet", () => void this.#load(pageToken))));
+      this.#foot.replaceChildren(
+        problem(
+          error,
+          button("Try again", "quiet", () => void this.#load(pageToken)),
+        ),
+      );
     }
     this.element.removeAttribute("aria-busy");
   }

@@ -32,7 +32,10 @@ export class UploadRow {
     this.element = el("li", { class: "upload-row" }, head, this.#below);
     this.#id.textContent = this.#sender.id;
     const wait = el("p", { class: "muted" }, `${bytes(file.size)}, waiting for its turn`);
-    this.#below.replaceChildren(wait, this.#dismiss("Do not send", () => this.#stop.abort()));
+    this.#below.replaceChildren(
+      wait,
+      this.#dismiss("Do not send", () => this.#stop.abort()),
+    );
   }
 
   /** Sends the file; when it ends, well or not, this row says so and the next file may go. */
@@ -46,7 +49,9 @@ export class UploadRow {
     this.#progress.resume();
     this.#progress.start();
     try {
-      const image = await this.#sender.send(signal, (sent) => this.#progress.update(Math.min(sent, this.file.size), this.file.size));
+      const image = await this.#sender.send(signal, (sent) =>
+        this.#progress.update(Math.min(sent, this.file.size), this.file.size),
+      );
       this.#stored(image);
     } catch (error) {
       if (signal.aborted) this.#stopped();

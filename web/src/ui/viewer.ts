@@ -7,7 +7,7 @@ import { isDrawn } from "./card";
 import { confirm } from "./confirm";
 import { details, takeAlong } from "./details";
 import { button, el } from "./dom";
-import { bytes, title } from "./format";
+import { bytes, title, typeName } from "./format";
 import { Frame } from "./frame";
 import { alertBox, problem } from "./problem";
 import { Progress } from "./progress";
@@ -29,6 +29,7 @@ export class Viewer {
   readonly #progress = new Progress("Download");
   readonly #actions = el("div", { class: "actions" });
   readonly #alert = el("div");
+  readonly #take = el("div", { class: "take" });
   readonly #about = el("div", { class: "about" });
   #receiver = new Receiver("");
   #stop = new AbortController();
@@ -38,7 +39,7 @@ export class Viewer {
     const back = el("a", { class: "back", href: "#/" }, "← All images");
     const status = el("div", { class: "stage-foot" }, this.#progress.element, this.#actions);
     const mat = el("div", { class: "mat" }, this.#frame.element);
-    const stage = el("div", { class: "stage" }, mat, status, this.#alert);
+    const stage = el("div", { class: "stage" }, mat, status, this.#alert, this.#take);
     this.element.append(back, this.#heading, el("div", { class: "viewer-body" }, stage, this.#about));
   }
 
@@ -52,6 +53,7 @@ export class Viewer {
     this.#receiver = new Receiver(name);
     this.#heading.textContent = name;
     this.#about.replaceChildren();
+    this.#take.replaceChildren();
     this.#heading.focus();
     void this.#receive();
   }
@@ -102,10 +104,9 @@ export class Viewer {
     this.#about.replaceChildren(
       el("h2", {}, "About"),
       details(image),
-      el("h2", {}, "Take it along"),
-      takeAlong(image),
       button("Delete this image", "danger", () => void this.#delete(image)),
     );
+    this.#take.replaceChildren(el("h2", {}, "Take it along"), ...takeAlong(image));
   }
 
   #finish(receiver: Receiver, verdict: Verdict): void {
@@ -122,7 +123,7 @@ export class Viewer {
     // What is not drawn gets a type that no browser renders, however the link is opened.
     this.#url = URL.createObjectURL(receiver.blob(drawn ? image.mediaType : "application/octet-stream"));
     if (drawn) this.#frame.show(this.#url, title(image));
-    else this.#frame.explain("Browsers do not draw this type safely or at all. Save it to look at it.");
+    else this.#frame.explain(notDrawn(image));
     const save = el("a", { class: "button primary", href: this.#url, download: title(image) }, "Save");
     this.#actions.replaceChildren(save);
   }
@@ -130,7 +131,10 @@ export class Viewer {
   /** The stream ended early: by the person (no error) or by itself. */
   #halt(receiver: Receiver, error: unknown): void {
     const { received, total } = receiver;
-    this.#progress.end(total === 0 ? "Nothing received" : `Stopped at ${bytes(received)} of ${bytes(total)}`, "stopped");
+    this.#progress.end(
+      total === 0 ? "Nothing received" : `Stopped at ${bytes(received)} of ${bytes(total)}`,
+      "stopped",
+    );
     this.#alert.replaceChildren(...(error === undefined ? [] : [problem(error)]));
     const label = received > 0 ? "Continue" : "Try again";
     this.#actions.replaceChildren(button(label, "primary", () => void this.#receive()));
@@ -147,4 +151,10 @@ export class Viewer {
       this.#alert.replaceChildren(problem(error));
     }
   }
+}
+
+function notDrawn(image: Image): string {
+  return image.mediaType === "image/svg+xml"
+    ? "An SVG can carry a program, so it is not drawn here. Save it to look at it."
+    : `Browsers do not draw ${typeName(image.mediaType)}. Save it to look at it.`;
 }
