@@ -133,6 +133,20 @@ describe("the page", () => {
     assert.equal(await cardNamed(page, `twice${extension}`).count(), 1);
   });
 
+  it("makes the ids that the command makes", async () => {
+    await page.goto(server);
+    for (const [name, id] of [
+      ["Größe.PNG", "gr-e.png"],
+      ["a. b .png", "a.b.png"],
+      ["写真.jpg", "image-ef5873d6.jpg"],
+      [".hidden", "hidden"],
+    ]) {
+      await fileInput(page).setInputFiles(await photoNamed(name));
+      await cardNamed(page, leave(id)).waitFor();
+      assert.equal(await cardNamed(page, id).locator(".card-title").textContent(), name);
+    }
+  });
+
   it("gives the server's own words for a file that is no image", async () => {
     await page.goto(server);
     const text = {
@@ -222,7 +236,8 @@ describe("the page", () => {
     const puts = tab.requests.filter((request) => request.method() === "PUT");
     assert.equal(puts.length, 1);
     assert.equal((await puts[0].allHeaders())["if-none-match"], "*");
-    leave(basename(new URL(puts[0].url()).pathname));
+    const id = leave(basename(new URL(puts[0].url()).pathname));
+    assert.equal(await cardNamed(page, id).locator(".card-title").textContent(), basename(large));
     const kept = await fetch(puts[0].url());
     const bytes = Buffer.from(await kept.arrayBuffer());
     assert.equal(createHash("sha256").update(bytes).digest("hex"), await sha256(large));

@@ -67,7 +67,7 @@ export class UploadRow {
   }
 
   #stopped(): void {
-    const words = el("p", { class: "muted", role: "status" }, "Stopped. Nothing was kept.");
+    const words = el("p", { class: "muted", role: "status" }, "Stopped before the server had all of it.");
     this.#below.replaceChildren(el("div", { class: "upload-line" }, words, this.#again(), this.#dismiss("Dismiss")));
   }
 
@@ -81,7 +81,9 @@ export class UploadRow {
     const input = el("input", { type: "text", "aria-label": "Another name", spellcheck: false, autocomplete: "off" });
     input.value = await freeId(taken);
     const go = () => {
-      this.#sender = new Sender(this.file, input.value.trim());
+      const id = input.value.trim();
+      if (id === "") return;
+      this.#sender = new Sender(this.file, id);
       void this.send();
     };
     input.addEventListener("keydown", (event) => {

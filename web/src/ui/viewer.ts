@@ -34,6 +34,8 @@ export class Viewer {
   #receiver = new Receiver("");
   #stop = new AbortController();
   #url: string | undefined;
+  /** Version that the page describes now. */
+  #described: string | undefined;
 
   constructor(private readonly onDeleted: (name: string) => void) {
     const back = el("a", { class: "back", href: "#/" }, "← All images");
@@ -52,6 +54,7 @@ export class Viewer {
     this.close();
     this.#receiver = new Receiver(name);
     this.#heading.textContent = name;
+    this.#described = undefined;
     this.#about.replaceChildren();
     this.#take.replaceChildren();
     this.#heading.focus();
@@ -92,12 +95,13 @@ export class Viewer {
   #advance(receiver: Receiver): void {
     const { image, received, total } = receiver;
     if (image === undefined) return;
-    if (this.#about.childElementCount === 0) this.#describe(image);
+    if (this.#described !== image.etag) this.#describe(image);
     this.#progress.update(received, total);
     this.#frame.fill(total === 0 ? 1 : received / total);
   }
 
   #describe(image: Image): void {
+    this.#described = image.etag;
     this.#heading.textContent = title(image);
     document.title = `${title(image)} – Wirephoto`;
     this.#frame.expect(image);
@@ -145,10 +149,9 @@ export class Viewer {
     if (!sure) return;
     try {
       await client.deleteImage({ name: image.name, etag: image.etag, requestId: newRequestId() }, { timeoutMs: QUICK });
-      this.close();
       this.onDeleted(image.name);
     } catch (error) {
-      this.#alert.replaceChildren(problem(error));
+      if (this.name === image.name) this.#alert.replaceChildren(problem(error));
     }
   }
 }
