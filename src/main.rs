@@ -1,1 +1,62 @@
-fn main(){}
+//! The program: parse, telemetry, dispatch, exit code.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+use wirephoto::cli::Cli;
+use wirephoto::cmd::{self, Failure};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => return tell_usage(&error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                // A closed stderr leaves the exit status to tell it.
+                let _ = writeln!(io::stderr(), "wirephoto: {}", cmd::safe(message));
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    init_telemetry()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
+    let outcome = runtime.block_on(cmd::run(cli.command));
+    // A read of stdin that still waits must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Logs to stderr what `WIREPHOTO_LOG` asks for.
+fn init_telemetry() -> Result<(), Failure> {
+    const VARIABLE: &str = "WIREPHOTO_LOG";
+    let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
+    let wanted = wanted.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(wanted).map_err(|error| {
+        Failure::Usage(format!("{VARIABLE}: `{wanted}` is no filter: {error}; write such as info or wirephoto=debug"))
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    Ok(())
+}
+
+/// Tells help on stdout, or what is wrong with the command line on stderr.
+fn tell_usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let message = error.render().to_string();
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let _ = write!(io::stderr(), "wirephoto: {message}");
+    ExitCode::from(64)
+}

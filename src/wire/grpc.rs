@@ -12,14 +12,14 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Method as HttpMethod, Request, Response, StatusCode, header};
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use prost::Message as _;
 use tower::ServiceExt as _;
 
 use super::envelope::{Head, Heads};
 use super::method::{Kind, Method};
 use super::status::{json_response, rpc_status};
-use crate::error::{Detail, Error, Reason};
+use crate::error::{Error, Reason};
 
 /// Media types of native gRPC.
 pub const CONTENT_TYPES: [&str; 2] = ["application/grpc", "application/grpc+proto"];

@@ -10,7 +10,6 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Uri};
-use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, ErrorKind, Seek};
 
 use ::image::codecs::bmp::BmpDecoder;
 use ::image::{ImageDecoder, ImageError};
-use gif::{DecodeOptions, DecodingError as GifError, MemoryLimit};
+use gif::{DecodeOptions, DecodingError as GifError, DisposalMethod, MemoryLimit};
 use image_webp::{DecodingError as WebpError, WebPDecoder};
 
 use super::{MAX_EXIF, Probe, exif_orientation, not_an_image};
@@ -20,13 +20,18 @@ pub(super) fn gif(reader: impl BufRead) -> Result<Probe> {
     options.skip_frame_decoding(true);
     options.set_memory_limit(MemoryLimit::Bytes(GIF_METADATA.try_into().unwrap_or(std::num::NonZeroU64::MIN)));
     let mut decoder = options.read_info(reader).map_err(gif_error)?;
-    let (width, height) = (decoder.width().into(), decoder.height().into());
+    let screen = (decoder.width(), decoder.height());
+    let (width, height) = (screen.0.into(), screen.1.into());
     let mut probe = Probe { width, height, orientation: 1, frame_count: 0, has_alpha: false };
     loop {
         match decoder.next_frame_info() {
             Ok(Some(frame)) => {
+                // Later frames are transparent where they leave the canvas as it is; what counts is the canvas.
+                let covers = frame.left == 0 && frame.top == 0 && (frame.width, frame.height) == screen;
+                let first = probe.frame_count == 0;
+                probe.has_alpha |= first && (!covers || frame.transparent.is_some());
+                probe.has_alpha |= frame.dispose == DisposalMethod::Background;
                 probe.frame_count = probe.frame_count.saturating_add(1);
-                probe.has_alpha |= frame.transparent.is_some();
             }
             Ok(None) if probe.frame_count == 0 => return Err(broken("GIF", "it has no frame")),
             Ok(None) => return Ok(probe),

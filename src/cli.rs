@@ -1,0 +1,243 @@
+//! The command line's types. What they mean is `config`'s and `cmd`'s to say.
+//!
+//! Values that can also come from the environment or a file are plain text here: `config` merges and parses them, so
+//! that an error can name where the value came from.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An image server that speaks every wire: gRPC, gRPC-Web, JSON and plain HTTP on one port.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wirephoto",
+    version,
+    after_help = "Examples:\n  wirephoto serve\n  wirephoto put photo.jpg\n  wirephoto get photo.jpg -o copy.jpg\n\n\
+                  WIREPHOTO_LOG sets what is logged on stderr, such as `info` (default) or `wirephoto=debug`.\n\
+                  Exit status: 0 done, 1 failed, 64 wrong usage or configuration."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve images.
+    Serve(ServeArgs),
+    /// Put images on a server.
+    Put(PutArgs),
+    /// Get an image's bytes.
+    Get(GetArgs),
+    /// List images.
+    Ls(LsArgs),
+    /// Show what is known of an image.
+    Show(ShowArgs),
+    /// Delete images.
+    Rm(RmArgs),
+    /// Ask a server whether it serves.
+    Health(HealthArgs),
+    /// Print the version.
+    #[command(after_help = "Example:\n  wirephoto version")]
+    Version,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "Each value is taken from its flag, else its environment variable, else the file of --config, \
+                        else its default.\nThe file's keys are the flags' names: `max-image-size = \"2GiB\"`.\n\n\
+                        Examples:\n  wirephoto serve --store file:/srv/images\n  \
+                        wirephoto serve --listen 0.0.0.0:8080 --allow-anonymous=read")]
+pub struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080] [env: WIREPHOTO_LISTEN]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// Where images are kept: file:DIR, memory:, s3://BUCKET, gs://BUCKET or az://CONTAINER
+    /// [default: file:wirephoto-data] [env: WIREPHOTO_STORE]
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+    /// Largest image taken, such as 500MB or 2GiB [default: 1GiB] [env: WIREPHOTO_MAX_IMAGE_SIZE]
+    #[arg(long, value_name = "SIZE")]
+    pub max_image_size: Option<String>,
+    /// Whether an image is on the disk itself, and not only in its cache, before it is acknowledged: on or off
+    /// [default: on] [env: WIREPHOTO_FSYNC]
+    #[arg(long, value_name = "SWITCH")]
+    pub fsync: Option<String>,
+    /// Web origin whose pages may read and write, such as `https://app.example`; repeat it, or part several by commas
+    /// [env: WIREPHOTO_CORS_ORIGIN]
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    pub cors_origins: Vec<String>,
+    /// Let callers without credentials in beyond loopback: read or write (also when no value is given)
+    /// [env: WIREPHOTO_ALLOW_ANONYMOUS]
+    #[arg(long, value_name = "ACCESS", num_args = 0..=1, require_equals = true, default_missing_value = "write")]
+    pub allow_anonymous: Option<String>,
+    /// Whether gRPC reflection, /docs and /openapi.json answer: on, off, or auto (on loopback only)
+    /// [default: auto] [env: WIREPHOTO_REFLECTION]
+    #[arg(long, value_name = "SWITCH")]
+    pub reflection: Option<String>,
+    /// TOML file with any of these values [env: WIREPHOTO_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+}
+
+/// What every client command takes.
+#[derive(Debug, Default, Args)]
+pub struct ClientArgs {
+    /// Server to talk to [default: `http://127.0.0.1:8080`] [env: WIREPHOTO_SERVER]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// Longest a whole call may take, such as 30s or 5m [default: none for transfers, 30s else]
+    /// [env: WIREPHOTO_TIMEOUT]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// Bearer token; the variable keeps it out of the process list [env: WIREPHOTO_TOKEN]
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+}
+
+/// Arguments of `put`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The id is made from the file's name (`My Photo (2).jpg` becomes `my-photo-2.jpg`), which is kept \
+                        as display name.\n\nExamples:\n  wirephoto put photo.jpg\n  \
+                        wirephoto put -r photos --label shoot=harbour\n  \
+                        cat photo.jpg | wirephoto put - --name photo.jpg"
+)]
+pub struct PutArgs {
+    /// Images to put; `-` reads one from stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Id to give the image, instead of one made from the file's name
+    #[arg(long, value_name = "ID")]
+    pub name: Option<String>,
+    /// Walk folders; names beginning with a dot and links to folders are left out
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Replace an image of the same id
+    #[arg(long)]
+    pub replace: bool,
+    /// Label to give each image; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Print the images as a JSON array
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+#[command(after_help = "The file appears when all of it has come and its checksums are right; one that was there is \
+                        replaced.\n\nExamples:\n  wirephoto get photo.jpg\n  \
+                        wirephoto get images/photo.jpg -o - | file -")]
+pub struct GetArgs {
+    /// Image to get: photo.jpg or images/photo.jpg
+    pub name: String,
+    /// File or folder to write to, `-` for stdout [default: the id, in the current folder]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The server.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `ls`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  wirephoto ls --order-by 'update_time desc'\n  \
+                        wirephoto ls --filter 'media_type = \"image/png\" AND size_bytes > 1000000'\n  \
+                        wirephoto ls --json | jq -r '.[].name'")]
+pub struct LsArgs {
+    /// Only images for which this holds: conditions joined by AND
+    #[arg(long, value_name = "CONDITIONS", default_value = "", hide_default_value = true)]
+    pub filter: String,
+    /// name (default), create_time, update_time or size_bytes, each with an optional ` desc`
+    #[arg(long, value_name = "FIELD", default_value = "", hide_default_value = true)]
+    pub order_by: String,
+    /// Print a JSON array
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  wirephoto show photo.jpg\n  wirephoto show photo.jpg --json | jq .sha256")]
+pub struct ShowArgs {
+    /// Image to show: photo.jpg or images/photo.jpg
+    pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `rm`.
+#[derive(Debug, Args)]
+#[command(after_help = "All are tried; the exit status is 1 when one could not be deleted.\n\nExample:\n  \
+                        wirephoto rm old.jpg older.jpg --allow-missing")]
+pub struct RmArgs {
+    /// Images to delete: photo.jpg or images/photo.jpg
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Count an image that is not there as deleted
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// The server.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `health`.
+#[derive(Debug, Args)]
+#[command(after_help = "The exit status is 1 unless all are SERVING.\n\nExample:\n  \
+                        wirephoto health --server http://images.internal:8080 --timeout 2s")]
+pub struct HealthArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, such as team=press".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_definition_is_sound_and_every_command_shows_an_example() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("wirephoto {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn every_flag_with_an_environment_name_says_it() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for flag in serve.get_arguments().filter_map(|argument| argument.get_long()).filter(|flag| *flag != "help") {
+            let variable = format!("[env: WIREPHOTO_{}]", flag.replace('-', "_").to_uppercase());
+            let argument = serve.get_arguments().find(|argument| argument.get_long() == Some(flag)).unwrap();
+            assert!(argument.get_help().unwrap().to_string().contains(&variable), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! How to reach a server: where it is, who asks, and how long a call may take.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Uri;
+
+use super::Error;
+use crate::error::Code;
+
+/// The server a client talks to unless told otherwise.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+
+/// How to reach a server. The default is [`DEFAULT_SERVER`] without credentials.
+#[derive(Debug, Clone, Default)]
+pub struct ClientOptions {
+    /// Where it is.
+    pub server: Server,
+    /// Bearer token sent with every call.
+    pub token: Option<Token>,
+    /// The longest a whole call may take, through the last byte of a transfer.
+    ///
+    /// Without it, transfers may take as long as they need and every other call 30 seconds.
+    pub timeout: Option<Duration>,
+}
+
+/// Where a server is: `http://HOST:PORT`, which is what [`str::parse`] takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server(Uri);
+
+impl Default for Server {
+    fn default() -> Self {
+        Self(Uri::from_static(DEFAULT_SERVER))
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_string().trim_end_matches('/'))
+    }
+}
+
+impl Server {
+    pub(super) fn uri(&self) -> Uri {
+        self.0.clone()
+    }
+}
+
+impl FromStr for Server {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = |why: &str| {
+            let text = text.escape_debug();
+            Error::local(Code::InvalidArgument, format!("`{text}` is no server: {why}; write http://HOST:PORT"))
+        };
+        if text.contains('@') {
+            // Not repeated: it may hold a password.
+            let message = "a server's URL holds no user and no password: write http://HOST:PORT, and give a token";
+            return Err(Error::local(Code::InvalidArgument, message));
+        }
+        let uri: Uri = text.parse().map_err(|_| bad("it is no URL"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(bad("this client does not speak TLS")),
+            Some(_) => return Err(bad("its scheme is not http")),
+            None => return Err(bad("it has no scheme")),
+        }
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(bad("it has no host"));
+        }
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(bad("it has a path"));
+        }
+        Ok(Self(uri))
+    }
+}
+
+/// A bearer token (RFC 6750), which nothing shows.
+#[derive(Clone)]
+pub struct Token(MetadataValue<Ascii>);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl Token {
+    /// The value of `authorization`.
+    pub(super) fn into_header(self) -> MetadataValue<Ascii> {
+        self.0
+    }
+}
+
+impl FromStr for Token {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        // RFC 6750, section 2.1: b64token.
+        let fits =
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte));
+        let value = fits.then(|| format!("Bearer {text}").parse().ok()).flatten();
+        let mut value: MetadataValue<Ascii> = value.ok_or_else(|| {
+            let message =
+                "the token has characters that no bearer token has: letters, digits and -._~+/= may stand in it";
+            Error::local(Code::InvalidArgument, message)
+        })?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_scheme_host_and_port() {
+        for good in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:80/", "http://images.example:8080"] {
+            assert!(good.parse::<Server>().is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("localhost:8080", "no scheme"),
+            ("https://localhost", "TLS"),
+            ("ftp://localhost", "not http"),
+            ("http://localhost/v1", "a path"),
+            ("http://localhost/?a", "a path"),
+            ("", "no URL"),
+            ("http://", "no URL"),
+        ] {
+            let error = bad.parse::<Server>().unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("http://HOST:PORT"), "{bad:?}: {error}");
+        }
+        let error = "http://me:secret@localhost".parse::<Server>().unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        assert!("abc.DEF-123_~+/==".parse::<Token>().unwrap().0.is_sensitive());
+        for bad in ["", "with space", "new\nline", "ümlaut"] {
+            let error = bad.parse::<Token>().unwrap_err().to_string();
+            assert!(error.contains("token") && (bad.is_empty() || !error.contains(bad)), "{error}");
+        }
+        let options = ClientOptions { token: Some("hush".parse().unwrap()), ..ClientOptions::default() };
+        assert!(!format!("{options:?}").contains("hush"));
+    }
+}
