@@ -130,20 +130,15 @@ impl Conditions {
     /// Reads them. Malformed tags are an error: to ignore a precondition could lose somebody's write. Malformed dates
     /// are ignored, as RFC 9110 sections 13.1.3 and 13.1.4 demand.
     pub(super) fn parse(headers: &HeaderMap) -> Result<Self> {
-        Ok(Self {
-            if_match: tags(headers, &IF_MATCH)?,
-            if_none_match: tags(headers, &IF_NONE_MATCH)?,
-            if_unmodified_since: date(headers, &IF_UNMODIFIED_SINCE),
-            if_modified_since: date(headers, &IF_MODIFIED_SINCE),
-        })
+        Self::with(headers, tags(headers, &IF_NONE_MATCH)?)
     }
 
     /// The same for a read, where a malformed `If-None-Match` matches nothing: the whole image is never a wrong answer.
     pub(super) fn parse_for_read(headers: &HeaderMap) -> Result<Self> {
-        let if_none_match = match tags(headers, &IF_NONE_MATCH) {
-            Ok(tags) => tags,
-            Err(_) => Some(Tags::List(Vec::new())),
-        };
+        Self::with(headers, tags(headers, &IF_NONE_MATCH).unwrap_or(Some(Tags::List(Vec::new()))))
+    }
+
+    fn with(headers: &HeaderMap, if_none_match: Option<Tags>) -> Result<Self> {
         Ok(Self {
             if_match: tags(headers, &IF_MATCH)?,
             if_none_match,
@@ -262,6 +257,9 @@ mod tests {
     const SAME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
+    /// Header fields by name and value.
+    type Fields = &'static [(&'static str, &'static str)];
+
     fn kept() -> Validators {
         let modified = UNIX_EPOCH + Duration::from_millis(784_111_777_900);
         Validators::new("abc", modified, modified + Duration::from_secs(3600))
@@ -279,7 +277,7 @@ mod tests {
     #[test]
     fn reads_follow_the_rfc_s_order() {
         use Verdict::{NotModified, Proceed};
-        let table: &[(&[(&str, &str)], Option<Verdict>)] = &[
+        let table: &[(Fields, Option<Verdict>)] = &[
             (&[], Some(Proceed)),
             (&[("if-match", "\"abc\"")], Some(Proceed)),
             (&[("if-match", "*")], Some(Proceed)),
@@ -319,7 +317,7 @@ mod tests {
 
     #[test]
     fn writes_are_refused_with_412_or_go_on() {
-        let table: &[(&[(&str, &str)], bool, bool)] = &[
+        let table: &[(Fields, bool, bool)] = &[
             (&[], true, true),
             (&[("if-none-match", "*")], false, true),
             (&[("if-none-match", "\"abc\"")], false, true),

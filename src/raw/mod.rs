@@ -7,9 +7,9 @@
 //! 3. The id is one, or 400.
 //! 4. `Expect` is `100-continue`, or 417. Every check of the header comes before the body is asked for, because that is
 //!    when the HTTP library answers `100 Continue`.
-//! 5. A read ([`read`]): `?generation`; If-Match, else If-Unmodified-Since (412); If-None-Match, else
+//! 5. A read (`read.rs`): `?generation`; If-Match, else If-Unmodified-Since (412); If-None-Match, else
 //!    If-Modified-Since (304); If-Range with Range (206, 416); the whole (200).
-//! 6. A write ([`write`]): length (413), coding (415), part (400), digests (400), preconditions (412); the body, which
+//! 6. A write (`write.rs`): length (413), coding (415), part (400), digests (400), preconditions (412); the body, which
 //!    the core takes in; the digests compared (400), the preconditions asked once more at the commit (412).
 //! 7. A refusal becomes a problem document ([`problem`]), and the rest of the body is read for a while, so that a
 //!    client which is still sending sees it.

@@ -71,7 +71,7 @@ fn render(status: StatusCode, error: &Error) -> Response<Body> {
         "reason": row.name,
         "details": details(error),
     });
-    let mut response = Response::new(Body::from(body.to_string()));
+    let mut response = Response::new(Body::from(format!("{body}\n")));
     *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -95,7 +95,8 @@ def make():
     save(frames[0], "pages.tif", save_all=True, append_images=frames[1:], compression="jpeg")
     # Pillow writes big-endian files for big-endian samples of 16 bits.
     grey = tiny.convert("L").resize((60, 40))
-    save(Image.frombytes("I;16B", grey.size, bytes(byte for value in grey.tobytes() for byte in (value, value))), "big.tif")
+    deep = bytes(byte for value in grey.tobytes() for byte in (value, value))
+    save(Image.frombytes("I;16B", grey.size, deep), "big.tif")
     save(grey, "bigtiff.tif", big_tiff=True, save_all=True, append_images=[grey])
     save(tiny.convert("RGB"), "photo.bmp")
     save(tiny.quantize(16), "palette.bmp")
@@ -138,7 +139,12 @@ def main():
     }
     # Pillow reads no SVG: this is what the file's own root element says.
     expected["drawing.svg"] = {
-        "media_type": "image/svg+xml", "width": 320, "height": 200, "orientation": 1, "frame_count": 1, "has_alpha": True,
+        "media_type": "image/svg+xml",
+        "width": 320,
+        "height": 200,
+        "orientation": 1,
+        "frame_count": 1,
+        "has_alpha": True,
     }
     (HERE / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
 

@@ -259,7 +259,8 @@ mod tests {
         owners.push(indexes.len() as u8);
         owners.extend(indexes);
         // The primary item is named last: boxes may come in any order.
-        let inner = [bx("iprp", &[bx("ipco", &properties), bx("ipma", &owners)].concat()), bx("pitm", b"\0\0\0\0\0\x07")];
+        let inner =
+            [bx("iprp", &[bx("ipco", &properties), bx("ipma", &owners)].concat()), bx("pitm", b"\0\0\0\0\0\x07")];
         bx("meta", &[vec![0; 4], inner.concat()].concat())
     }
 

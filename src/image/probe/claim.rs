@@ -106,7 +106,16 @@ mod tests {
 
     #[test]
     fn what_is_no_images_type_is_refused_with_the_mend() {
-        for claim in ["text/plain", "application/json", "multipart/form-data; boundary=x", "jpeg", "image/", "/", "a b/c", "image/jpeg,image/png"] {
+        for claim in [
+            "text/plain",
+            "application/json",
+            "multipart/form-data; boundary=x",
+            "jpeg",
+            "image/",
+            "/",
+            "a b/c",
+            "image/jpeg,image/png",
+        ] {
             let error = check_claim(Some(claim), Format::Jpeg).unwrap_err();
             assert_eq!(error.reason, Reason::NotAnImage, "{claim}");
             assert!(error.message.contains("image/jpeg"), "{error}");

@@ -1,4 +1,4 @@
-//! JPEG: the marker segments up to the frame header, which has the size; the decoders we have read the whole file first.
+//! JPEG: the marker segments up to the frame header, which has the size. Decoders at hand read the whole file first.
 
 use std::io::{BufRead, Seek};
 

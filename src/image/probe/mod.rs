@@ -16,8 +16,8 @@ use ::image::metadata::Orientation;
 use serde::{Deserialize, Serialize};
 
 pub use self::claim::check_claim;
-pub use self::sniff::{SNIFF_LEN, sniff};
 use self::input::Input;
+pub use self::sniff::{SNIFF_LEN, sniff};
 use crate::error::{Error, Reason, Result};
 
 /// An image format the server takes, written as its media type where it is stored.
@@ -125,8 +125,8 @@ const MAX_EXIF: u32 = 1024 * 1024;
 
 /// Reads an image's header: `size` bytes in all, from the reader's start.
 ///
-/// Pixels are never decoded, and memory is bounded whatever the header claims: less than 16 MiB for a GIF with metadata
-/// of that size, else about 1 MiB. Time is at worst that of reading all bytes once, which GIF needs to count its frames.
+/// Pixels are never decoded, and memory is bounded whatever the header claims: a GIF's metadata takes up to 8 MiB, all
+/// else about 1 MiB. Time is at worst that of reading all bytes once, which GIF needs to count its frames.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! PNG: the chunks before the pixels. The `png` crate keeps such chunks whole; here only their few bytes of use are read.
+//! PNG: the chunks before the pixels. The `png` crate keeps them whole; here only their few bytes of use are read.
 
 use std::io::{BufRead, Seek};
 
@@ -55,7 +55,10 @@ mod tests {
 
     use super::super::{Format, Probe, probe};
 
-    fn read(chunks: &[(&[u8; 4], &[u8])]) -> crate::error::Result<Probe> {
+    /// A chunk's type and data.
+    type Chunk<'a> = (&'a [u8; 4], &'a [u8]);
+
+    fn read(chunks: &[Chunk<'_>]) -> crate::error::Result<Probe> {
         let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
         for (kind, data) in chunks {
             png.extend_from_slice(&(data.len() as u32).to_be_bytes());
@@ -64,18 +67,19 @@ mod tests {
         probe(Format::Png, png.len() as u64, Cursor::new(png))
     }
 
-    const HEADER: (&[u8; 4], &[u8]) = (b"IHDR", b"\0\0\0\x10\0\0\0\x20\x08\x02\0\0\0");
+    const HEADER: Chunk<'_> = (b"IHDR", b"\0\0\0\x10\0\0\0\x20\x08\x02\0\0\0");
     const EXIF: &[u8] = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
 
     #[test]
     fn chunks_before_the_pixels_tell_all() {
-        let probe = read(&[HEADER, (b"eXIf", EXIF), (b"tRNS", b"\0"), (b"acTL", b"\0\0\0\x05"), (b"IDAT", b"")]).unwrap();
+        let probe =
+            read(&[HEADER, (b"eXIf", EXIF), (b"tRNS", b"\0"), (b"acTL", b"\0\0\0\x05"), (b"IDAT", b"")]).unwrap();
         assert_eq!(probe, Probe { width: 32, height: 16, orientation: 6, frame_count: 5, has_alpha: true });
     }
 
     #[test]
     fn what_is_missing_is_said() {
-        let cases: [(&[(&[u8; 4], &[u8])], &str); 6] = [
+        let cases: [(&[Chunk<'_>], &str); 6] = [
             (&[], "IHDR"),
             (&[(b"IDAT", &[0; 13])], "IHDR"),
             (&[HEADER], "cut off"),

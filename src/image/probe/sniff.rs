@@ -109,7 +109,10 @@ mod tests {
             (b"\0\0\0\x20ftypavif\0\0\0\0", Format::Avif),
             (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", Format::Avif),
             (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Format::Svg),
-            (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- <html> --><!DOCTYPE svg [<!ENTITY a \"<b>\">]><svg:svg ", Format::Svg),
+            (
+                b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- <html> --><!DOCTYPE svg [<!ENTITY a \"<b>\">]><svg:svg ",
+                Format::Svg,
+            ),
             (b"\n <svg", Format::Svg),
         ];
         for (head, format) in heads {

@@ -33,7 +33,9 @@ pub(super) fn is_svg(head: &[u8]) -> bool {
 fn is_prolog(event: &Event<'_>) -> bool {
     match event {
         Event::Decl(_) | Event::PI(_) | Event::Comment(_) => true,
-        Event::DocType(name) => !name.trim_ascii_start().get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"html")),
+        Event::DocType(name) => {
+            !name.trim_ascii_start().get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"html"))
+        }
         Event::Text(text) => text.iter().all(u8::is_ascii_whitespace),
         _ => false,
     }

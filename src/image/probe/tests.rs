@@ -1,6 +1,6 @@
 //! Every sample against what an independent reader found in it, and bytes that are no image at all.
 
-use std::io::Cursor;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -79,6 +79,73 @@ fn formats_are_stored_as_their_media_types() {
         let text = format!("\"{}\"", format.media_type());
         assert_eq!(serde_json::to_string(&format).unwrap(), text);
         assert_eq!(serde_json::from_str::<Format>(&text).unwrap(), format);
+    }
+}
+
+/// Counts the bytes that are read of what it holds.
+struct Counted(Cursor<Vec<u8>>, u64);
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.0.read(buffer)?;
+        self.1 += len as u64;
+        Ok(len)
+    }
+}
+
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn of_a_large_image_only_the_header_is_read() {
+    for (name, mut bytes, expected) in samples() {
+        // GIF says nowhere how many frames there are.
+        if expected.media_type != Format::Gif {
+            bytes.resize(60_000_000, 0);
+            let size = bytes.len() as u64;
+            let mut counted = Counted(Cursor::new(bytes), 0);
+            let found = probe(expected.media_type, size, BufReader::new(&mut counted)).unwrap();
+            assert_eq!((found.width, found.frame_count), (expected.width, expected.frame_count), "{name}");
+            assert!(counted.1 < 256 * 1024, "{name}: read {} bytes", counted.1);
+        }
+    }
+}
+
+#[test]
+fn metadata_of_any_claimed_length_is_not_kept() {
+    // An Exif chunk that claims 4 GiB.
+    let mut webp = b"RIFF\xff\xff\xff\xffWEBPVP8X\x0a\0\0\0\x08\0\0\0\x0f\0\0\x1f\0\0VP8L\0\0\0\0".to_vec();
+    webp.extend_from_slice(b"EXIF\xfe\xff\xff\xff");
+    let found = read(Format::Webp, &webp).unwrap();
+    assert_eq!((found.width, found.height, found.orientation), (16, 32, 1));
+
+    // A GIF with 8 MiB of XMP: more than is kept, and no viewer's writer makes such.
+    let mut gif = b"GIF89a\x10\0\x10\0\0\0\0!\xff\x0bXMP DataXMP".to_vec();
+    gif.extend([&[255_u8][..], &[b'x'; 255]].concat().repeat(32 * 1024));
+    let error = read(Format::Gif, &gif).unwrap_err();
+    assert_eq!(error.reason, Reason::NotAnImage, "{error}");
+}
+
+#[test]
+fn a_reader_that_fails_is_no_fault_of_the_image() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("the disk is on fire"))
+        }
+    }
+    impl Seek for Broken {
+        fn seek(&mut self, _: SeekFrom) -> std::io::Result<u64> {
+            Ok(0)
+        }
+    }
+    for format in Format::ALL {
+        let error = probe(format, 1000, BufReader::new(Broken)).unwrap_err();
+        assert_eq!(error.reason, Reason::Internal, "{format:?}: {error}");
+        assert!(!error.message.contains("fire"), "{error}");
     }
 }
 

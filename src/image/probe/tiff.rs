@@ -1,4 +1,4 @@
-//! TIFF: its directories' few tags of use. The `tiff` crate reads every strip's place with them, and refuses more than we do.
+//! TIFF: its directories' few tags of use. The `tiff` crate reads every strip's place and wants to decode what it reads.
 
 use std::collections::HashSet;
 use std::io::{BufRead, Seek};
@@ -58,11 +58,8 @@ pub(super) fn probe(mut input: Input<impl BufRead + Seek>) -> Result<Probe> {
 fn page(input: &mut Input<impl BufRead + Seek>, layout: Layout, start: u64, probe: &mut Probe) -> Result<u64> {
     let what = format!("page {}", probe.frame_count + 1);
     input.seek(start, &what)?;
-    let tags = if layout.big {
-        layout.number(&input.array::<8>(&what)?)
-    } else {
-        layout.number(&input.array::<2>(&what)?)
-    };
+    let tags =
+        if layout.big { layout.number(&input.array::<8>(&what)?) } else { layout.number(&input.array::<2>(&what)?) };
     if tags > MAX_TAGS {
         return Err(input.broken(format_args!("{what} has {tags} tags, more than {MAX_TAGS}")));
     }
@@ -88,6 +85,7 @@ fn tag(input: &mut Input<impl BufRead + Seek>, layout: Layout, what: &str, probe
         1 => 1,
         3 => 2,
         4 => 4,
+        16 if layout.big => 8,
         _ => return Ok(()),
     };
     let value = u32::try_from(layout.number(&field[..item])).unwrap_or(u32::MAX);
@@ -95,42 +93,30 @@ fn tag(input: &mut Input<impl BufRead + Seek>, layout: Layout, what: &str, probe
         256 => probe.width = value,
         257 => probe.height = value,
         274 => probe.orientation = valid_orientation(value),
-        // ExtraSamples 1 and 2 are alpha, premultiplied and not. Where there are many, alpha comes first.
-        338 => {
-            let inline = usize::try_from(count).unwrap_or(usize::MAX).min(field.len() / item);
-            probe.has_alpha = if count as usize > inline {
-                first_item(input, layout, field, item, what)?
-            } else {
-                field[..inline * item].chunks_exact(item).any(|item| matches!(layout.number(item), 1 | 2))
-            };
+        // ExtraSamples: 1 and 2 are alpha, premultiplied and not. Where there are many, alpha comes first.
+        338 if item == 2 => {
+            let inline = usize::try_from(count).unwrap_or(usize::MAX);
+            let first =
+                if inline > field.len() / item { elsewhere(input, layout, field, what)? } else { [field[0], field[1]] };
+            probe.has_alpha = matches!(layout.number(&first), 1 | 2);
         }
         _ => {}
     }
     Ok(())
 }
 
-/// Whether the first extra sample, kept elsewhere in the file, is alpha.
-fn first_item(
-    input: &mut Input<impl BufRead + Seek>,
-    layout: Layout,
-    place: &[u8],
-    item: usize,
-    what: &str,
-) -> Result<bool> {
+/// The first two bytes of a value too long for its tag, which says where they are.
+fn elsewhere(input: &mut Input<impl BufRead + Seek>, layout: Layout, place: &[u8], what: &str) -> Result<[u8; 2]> {
     let back = input.at();
     input.seek(layout.number(place), what)?;
-    let bytes: [u8; 4] = input.array(what)?;
+    let bytes = input.array(what)?;
     input.seek(back, what)?;
-    Ok(matches!(layout.number(&bytes[..item]), 1 | 2))
+    Ok(bytes)
 }
 
 /// An offset or a count, as wide as the file has them.
 fn offset(input: &mut Input<impl BufRead + Seek>, layout: Layout, what: &str) -> Result<u64> {
-    if layout.big {
-        Ok(layout.number(&input.array::<8>(what)?))
-    } else {
-        Ok(layout.number(&input.array::<4>(what)?))
-    }
+    if layout.big { Ok(layout.number(&input.array::<8>(what)?)) } else { Ok(layout.number(&input.array::<4>(what)?)) }
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ impl Query {
 
     /// Picks the page out of all images, given in any order. Keeps no more than a page of them at a time.
     pub fn page<'a>(&self, images: impl IntoIterator<Item = &'a Arc<Manifest>>) -> Page {
-        // The greatest on top: it is the one to go when a better one comes. One more than a page tells whether any follow.
+        // The last of the page on top: it goes when a better one comes. One more than a page tells whether any follow.
         let mut best: BinaryHeap<Placed<'a>> = BinaryHeap::with_capacity(self.page_size + 2);
         for image in images {
             let place = self.order.place(image);
