@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod clients;
 mod cut;
 mod errors;
 mod harness;
