@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use pbjson_types::Timestamp;
 
 use crate::client::Image;
 
@@ -50,9 +49,9 @@ pub(super) fn size(bytes: i64) -> String {
     format!("{figure:.decimals$} {}", UNITS[unit])
 }
 
-/// `2026-11-21 11:26:05Z`.
-pub(super) fn time(time: Option<&Timestamp>) -> String {
-    let time = time.and_then(|time| DateTime::<Utc>::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?));
+/// Seconds since 1970 as `2026-11-21 11:26:05Z`.
+pub(super) fn time(seconds: Option<i64>) -> String {
+    let time = seconds.and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0));
     time.map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
@@ -97,8 +96,8 @@ mod tests {
 
     #[test]
     fn times_are_utc() {
-        assert_eq!(time(Some(&Timestamp { seconds: 86_399, nanos: 9 })), "1970-01-01 23:59:59Z");
+        assert_eq!(time(Some(86_399)), "1970-01-01 23:59:59Z");
         assert_eq!(time(None), "-");
-        assert_eq!(time(Some(&Timestamp { seconds: i64::MAX, nanos: 0 })), "-");
+        assert_eq!(time(Some(i64::MAX)), "-");
     }
 }

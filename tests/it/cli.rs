@@ -155,6 +155,13 @@ fn a_large_picture_goes_in_many_chunks() {
     desk.done(&["put", "large.bmp"]);
     desk.done(&["get", "large.bmp", "-o", "copy.bmp"]);
     assert!(desk.read("copy.bmp") == content);
+
+    // Refused while most of it is still to be sent: the server's reason arrives, not a broken connection.
+    assert!(desk.fails(&["put", "large.bmp"]).contains("--replace"));
+    desk.write("large.txt", &vec![b'x'; 20 << 20]);
+    let error = desk.fails(&["put", "large.txt"]);
+    assert!(error.contains("large.txt: ") && error.contains("image"), "{error}");
+    assert_eq!(desk.done(&["ls"]).lines().count(), 2);
 }
 
 #[test]
