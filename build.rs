@@ -67,12 +67,12 @@ impl Target {
 
     /// Rust paths of types that are not generated here.
     fn extern_paths(&self) -> Vec<(String, String)> {
-        let mut paths = vec![
-            (".google.protobuf.Any".into(), format!("{}::well_known::Any", self.krate)),
-            (".google.protobuf.FieldMask".into(), format!("{}::well_known::FieldMask", self.krate)),
-        ];
+        let mut paths = Vec::new();
+        for name in ["Any", "FieldMask", "Timestamp"] {
+            paths.push((format!(".google.protobuf.{name}"), format!("{}::well_known::{name}", self.krate)));
+        }
         for name in [
-            "Timestamp", "Duration", "Empty", "Struct", "Value", "ListValue", "BoolValue", "BytesValue", "DoubleValue",
+            "Duration", "Empty", "Struct", "Value", "ListValue", "BoolValue", "BytesValue", "DoubleValue",
             "FloatValue", "Int32Value", "Int64Value", "StringValue", "UInt32Value", "UInt64Value",
         ] {
             paths.push((format!(".google.protobuf.{name}"), format!("::pbjson_types::{name}")));
@@ -180,7 +180,9 @@ impl Table<'_> {
                 | "google.protobuf.Any" => "m::FieldKind::Opaque".into(),
                 name if name.starts_with("google.protobuf.") => "m::FieldKind::Number".into(),
                 _ if message.is_map_entry() => "m::FieldKind::Opaque".into(),
-                _ => format!("m::FieldKind::Message(&{})", self.static_path(&message)),
+                _ => {
+                    format!("m::FieldKind::Message(&{})", self.static_path(field.parent_message().package_name(), &message))
+                },
             },
             _ => "m::FieldKind::Number".into(),
         }
@@ -204,8 +206,8 @@ impl Table<'_> {
         writeln!(source, "        path: \"/{}/{}\",", service.full_name(), method.name())?;
         writeln!(source, "        kind: m::Kind::{kind},")?;
         writeln!(source, "        no_side_effects: {no_side_effects},")?;
-        writeln!(source, "        input: &{},", self.static_path(&method.input()))?;
-        writeln!(source, "        output: &{},", self.static_path(&method.output()))?;
+        writeln!(source, "        input: &{},", self.static_path(service.package_name(), &method.input()))?;
+        writeln!(source, "        output: &{},", self.static_path(service.package_name(), &method.output()))?;
         writeln!(source, "        http: &[")?;
         if let Some(extension) = self.pool.get_extension_by_name("google.api.http")
             && options.has_extension(&extension)
@@ -251,10 +253,13 @@ impl Table<'_> {
         Ok(())
     }
 
-    fn static_path(&self, message: &MessageDescriptor) -> String {
+    /// The path of a message's static, from the table of package `from`.
+    fn static_path(&self, from: &str, message: &MessageDescriptor) -> String {
         let package = message.package_name();
-        let krate = if self.target.packages.contains(&package) { "crate" } else { self.target.krate };
-        format!("{krate}::proto::{}::table::{}", package.replace('.', "::"), static_name(message))
+        if package == from {
+            return static_name(message);
+        }
+        format!("{}::proto::{}::table::{}", self.target.krate, package.replace('.', "::"), static_name(message))
     }
 }
 

@@ -282,6 +282,19 @@ impl Error {
         self
     }
 
+    /// Writes the hidden cause to the log, under the current request's span. Called once, by the wire that renders it.
+    pub fn log(&self) {
+        let Some(source) = &self.source else { return };
+        let reason = self.reason.row().name;
+        let first: &(dyn std::error::Error + 'static) = source.as_ref();
+        let causes = std::iter::successors(Some(first), |cause| cause.source());
+        let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        match self.code() {
+            Code::Internal | Code::DataLoss => tracing::error!(reason, cause, "{self}"),
+            _ => tracing::warn!(reason, cause, "{self}"),
+        }
+    }
+
     /// gRPC status code.
     pub fn code(&self) -> Code {
         self.reason.row().code

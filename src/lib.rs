@@ -1,5 +1,29 @@
-//! skeleton
+//! Wirephoto: an image server that speaks every wire from one proto.
+//!
+//! Modules depend downwards only:
+//!
+//! ```text
+//! main -> cmd -> {server, client}
+//! server -> {guard, wire, raw, service, page, net} -> image -> store -> io
+//! ```
+//!
+//! `wire` never names `image`; below `service` and `raw` there is no HTTP and no RPC. A test reads the imports and holds
+//! them to this.
+
+pub mod cli;
+pub mod client;
+pub mod cmd;
+pub mod config;
 pub mod error;
+pub mod guard;
+pub mod image;
+mod io;
+pub mod net;
+mod page;
 pub mod proto;
+pub mod raw;
+pub mod server;
+pub mod service;
+pub mod store;
 pub mod well_known;
 pub mod wire;

@@ -1,10 +1,10 @@
-//! Well-known types whose proto3 JSON has a form of its own: `FieldMask` (comma-joined paths) and `Any` (`@type`).
-//!
-//! The other well-known types are `pbjson_types`'.
+//! Well-known types whose proto3 JSON `pbjson_types` does not have right: `FieldMask` (comma-joined paths), `Any` (`@type`)
+//! and `Timestamp` (always in UTC, as `Z`). The others are its own.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::Error as _;
 use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,7 +13,7 @@ use crate::proto::{google, wirephoto};
 use crate::wire::method::Message;
 
 /// `google.protobuf.FieldMask`: paths of fields, in proto names.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct FieldMask {
     /// Paths such as `display_name` or `labels.team`.
     #[prost(string, repeated, tag = "1")]
@@ -64,8 +64,48 @@ fn snake(path: &str) -> String {
     snake
 }
 
+/// `google.protobuf.Timestamp`: a moment in UTC, years 1 to 9999.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
+pub struct Timestamp {
+    /// Seconds since 1970-01-01T00:00:00Z.
+    #[prost(int64, tag = "1")]
+    pub seconds: i64,
+    /// Nanoseconds that follow, 0 to 999,999,999.
+    #[prost(int32, tag = "2")]
+    pub nanos: i32,
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos().cast_signed() }
+    }
+}
+
+impl Timestamp {
+    /// The moment; `None` when it is out of range.
+    pub fn to_utc(self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(self.seconds, u32::try_from(self.nanos).ok()?)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let time = self.to_utc().ok_or_else(|| S::Error::custom("a timestamp is out of range"))?;
+        serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = DateTime::parse_from_rfc3339(&text)
+            .map_err(|error| D::Error::custom(format!("`{text}` is not a time like 2026-01-31T12:00:00Z: {error}")))?;
+        Ok(time.to_utc().into())
+    }
+}
+
 /// `google.protobuf.Any`: a message with its type's name.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct Any {
     /// `type.googleapis.com/` and the full name of the message.
     #[prost(string, tag = "1")]

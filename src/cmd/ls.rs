@@ -91,7 +91,7 @@ fn row(image: &Image) -> [String; 5] {
         safe(&image.media_type).into_owned(),
         text::size(image.size_bytes),
         text::pixels(image),
-        text::time(image.update_time.as_ref().map(|time| time.seconds)),
+        text::time(image.update_time.as_ref()),
     ]
 }
 

@@ -27,8 +27,8 @@ fn write(out: &mut dyn Write, image: &Image) -> io::Result<()> {
         ("size", format!("{} ({} bytes)", text::size(image.size_bytes), image.size_bytes)),
         ("sha256", image.sha256.clone()),
         ("crc32c", format!("{:08x}", image.crc32c)),
-        ("created", text::time(image.create_time.as_ref().map(|time| time.seconds))),
-        ("updated", text::time(image.update_time.as_ref().map(|time| time.seconds))),
+        ("created", text::time(image.create_time.as_ref())),
+        ("updated", text::time(image.update_time.as_ref())),
         ("generation", image.generation.to_string()),
         ("etag", image.etag.clone()),
     ];

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, Utc};
-
 use crate::client::Image;
+use crate::well_known::Timestamp;
 
 /// Text that cannot steer a terminal: control characters and those that turn the direction of writing are escaped.
 pub fn safe(text: &str) -> Cow<'_, str> {
@@ -49,10 +48,9 @@ pub(super) fn size(bytes: i64) -> String {
     format!("{figure:.decimals$} {}", UNITS[unit])
 }
 
-/// Seconds since 1970 as `2026-11-21 11:26:05Z`.
-pub(super) fn time(seconds: Option<i64>) -> String {
-    let time = seconds.and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0));
-    time.map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string())
+/// `2026-11-21 11:26:05Z`.
+pub(super) fn time(time: Option<&Timestamp>) -> String {
+    time.and_then(|time| time.to_utc()).map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
 /// `4032x3024`.
@@ -96,8 +94,8 @@ mod tests {
 
     #[test]
     fn times_are_utc() {
-        assert_eq!(time(Some(86_399)), "1970-01-01 23:59:59Z");
+        assert_eq!(time(Some(&Timestamp { seconds: 86_399, nanos: 9 })), "1970-01-01 23:59:59Z");
         assert_eq!(time(None), "-");
-        assert_eq!(time(Some(i64::MAX)), "-");
+        assert_eq!(time(Some(&Timestamp { seconds: i64::MAX, nanos: 0 })), "-");
     }
 }

@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
@@ -418,6 +419,11 @@ async fn answer_once(
     (url, answering)
 }
 
+/// The headers of the call, which has been made once the program has ended; bounded, in case it never called.
+async fn asked(answering: tokio::task::JoinHandle<http::HeaderMap>) -> http::HeaderMap {
+    tokio::time::timeout(Duration::from_secs(30), answering).await.unwrap().unwrap()
+}
+
 async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
@@ -448,7 +454,7 @@ async fn damaged_bytes_never_become_a_file() {
         let mut command = program();
         command.args(["get", "a.png"]).env("WIREPHOTO_SERVER", url).current_dir(folder.path());
         let output = output(command).await;
-        answering.await.unwrap();
+        asked(answering).await;
         let error = String::from_utf8(output.stderr).unwrap();
         match expected {
             None => {
@@ -474,5 +480,5 @@ async fn a_token_goes_with_the_call_and_its_lack_is_explained() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("WIREPHOTO_TOKEN") && !error.contains("open-sesame"), "{error}");
-    assert_eq!(answering.await.unwrap()["authorization"], "Bearer open-sesame");
+    assert_eq!(asked(answering).await["authorization"], "Bearer open-sesame");
 }

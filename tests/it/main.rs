@@ -1,1 +1,17 @@
+//! The real server over real sockets, and clients we did not write.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod architecture;
+mod cli;
+mod clients;
+mod cut;
+mod errors;
+mod harness;
+mod library;
+mod listing;
+mod parity;
+mod photo;
+mod process;
+mod raw;
+mod wires;

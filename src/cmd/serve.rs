@@ -1,0 +1,56 @@
+//! `wirephoto serve`.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::error::{Error, Reason, Result};
+use crate::guard::Origins;
+use crate::image::{Images, Limits};
+use crate::server::{self, App};
+use crate::store::Store;
+
+/// What running requests have to finish in after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Serves until SIGTERM or SIGINT. Once it accepts, it says so in one line on stdout.
+pub async fn run(config: Config) -> Result<()> {
+    let store = Store::open(&config.store, config.fsync).await?;
+    let images = Images::open(store, Limits { max_image_size: config.max_image_size }).await?;
+    let origins = Origins::new(config.cors_origins, config.listen.ip().is_loopback());
+    let app = App::new(images, origins, config.reflection).await?;
+
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        let message = format!("cannot listen on {}: {error}; choose another --listen ADDR:PORT", config.listen);
+        Error::new(Reason::Unavailable, message)
+    })?;
+    let shutdown = stop_signal()?;
+    let address = listener.local_addr().map_err(Error::internal)?;
+    // Who started us may have closed stdout; serving does not depend on it.
+    let _ = writeln!(std::io::stdout(), "wirephoto listening on http://{address}");
+    let _ = std::io::stdout().flush();
+    server::serve(listener, app, shutdown, DRAIN).await
+}
+
+/// Completes at the first SIGTERM or SIGINT. A second one ends the process at once.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: finishing what is running");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(130);
+        });
+    })
+}

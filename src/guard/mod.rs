@@ -1,0 +1,105 @@
+//! What must hold for every wire, once, around the whole router.
+//!
+//! Outside in: [`telemetry`] (request id, access log), panics, CORS, [`origin`]. A refusal is rendered in the wire's own
+//! words.
+
+mod origin;
+mod telemetry;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use futures::FutureExt as _;
+use http::header::{self, HeaderName};
+use http::{HeaderValue, Method, Response};
+use tower::util::option_layer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use crate::error::Error;
+use crate::raw;
+use crate::wire::{self, Wire};
+
+pub use origin::Origins;
+
+/// Answer headers that a page of an allowed origin may read.
+const EXPOSED: [HeaderName; 14] = [
+    header::ACCEPT_RANGES,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("grpc-message"),
+    HeaderName::from_static("grpc-status"),
+    HeaderName::from_static("grpc-status-details-bin"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// How long a browser may remember a preflight's answer.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
+
+/// Puts the guard around the router.
+pub fn around(router: Router, origins: Origins) -> Router {
+    let cors = cors(&origins);
+    let origins = Arc::new(origins);
+    router
+        .layer(from_fn(move |request: Request, next: Next| {
+            let origins = Arc::clone(&origins);
+            async move {
+                match origins.check(request.method(), request.uri(), request.headers()) {
+                    Ok(()) => next.run(request).await,
+                    Err(error) => refuse(wire_of(&request), &error),
+                }
+            }
+        }))
+        .layer(option_layer(cors))
+        .layer(from_fn(catch_panics))
+        .layer(from_fn(telemetry::observe))
+}
+
+/// The error in the words of the request's wire.
+fn refuse(wire: Wire, error: &Error) -> Response<Body> {
+    match wire {
+        Wire::Bytes => raw::problem(error),
+        wire => wire::refusal(wire, error),
+    }
+}
+
+fn wire_of(request: &Request) -> Wire {
+    request.extensions().get().copied().unwrap_or(Wire::Rest)
+}
+
+/// Answers preflights and marks answers, for the origins that were named. Without any, there is nobody to answer to.
+fn cors(origins: &Origins) -> Option<CorsLayer> {
+    let named: Vec<_> = origins.named().iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(named))
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED)
+        .max_age(PREFLIGHT_AGE);
+    (!origins.named().is_empty()).then_some(layer)
+}
+
+/// A panic is a defect: it is logged, and the caller gets an answer all the same.
+async fn catch_panics(request: Request, next: Next) -> Response<Body> {
+    let wire = wire_of(&request);
+    let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answered.unwrap_or_else(|panic| refuse(wire, &Error::internal(panic_message(panic.as_ref()))))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panic: {}", text.unwrap_or_default())
+}
+

@@ -1,0 +1,147 @@
+//! A request id in and out, and one line in the access log for every request, written when its answer has been sent.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::Next;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use tracing::{Instrument as _, Span};
+use uuid::Uuid;
+
+use crate::wire::{self, Wire};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const GRPC_STATUS: &str = "grpc-status";
+/// Longest request id that is taken from a client.
+const MAX_ID: usize = 128;
+
+/// Classifies the wire, names the request, and logs it at its end.
+pub(super) async fn observe(mut request: Request, next: Next) -> Response<Body> {
+    let wire = wire::classify(request.uri().path(), &wire::media_type(request.headers()));
+    request.extensions_mut().insert(wire);
+    let id = request_id(request.headers());
+    request.headers_mut().insert(X_REQUEST_ID, id.clone());
+    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    let mut entry = Entry::new(&request, wire, span.clone());
+
+    let mut response = next.run(request).instrument(span).await;
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    entry.status = response.status().as_u16();
+    entry.grpc_status = grpc_status(response.headers());
+    response.map(|body| {
+        // A body that has nothing to send is not asked for it.
+        entry.complete = body.is_end_stream();
+        Body::new(Observed { body, entry })
+    })
+}
+
+/// The client's id if it is safe to repeat, else one of our own.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let safe = |id: &&HeaderValue| {
+        let ok = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
+        (1..=MAX_ID).contains(&id.len()) && id.as_bytes().iter().all(ok)
+    };
+    let made = || HeaderValue::from_str(&Uuid::new_v4().simple().to_string());
+    match headers.get(X_REQUEST_ID).filter(safe) {
+        Some(id) => id.clone(),
+        // Hexadecimal digits are always a header value.
+        None => made().unwrap_or(HeaderValue::from_static("unknown")),
+    }
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}
+
+/// A line of the access log in the making.
+struct Entry {
+    span: Span,
+    start: Instant,
+    wire: Wire,
+    peer: Option<SocketAddr>,
+    method: http::Method,
+    path: String,
+    status: u16,
+    grpc_status: Option<u8>,
+    bytes: u64,
+    complete: bool,
+}
+
+impl Entry {
+    fn new(request: &Request, wire: Wire, span: Span) -> Self {
+        Self {
+            span,
+            start: Instant::now(),
+            wire,
+            peer: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            status: 0,
+            grpc_status: None,
+            bytes: 0,
+            complete: false,
+        }
+    }
+}
+
+impl Drop for Entry {
+    /// Also when the caller left before there was an answer: `status` is then 0.
+    fn drop(&mut self) {
+        let _entered = self.span.enter();
+        tracing::info!(
+            target: "wirephoto::access",
+            wire = self.wire.name(),
+            peer = self.peer.map(tracing::field::display),
+            method = %self.method,
+            path = ?self.path,
+            status = self.status,
+            grpc_status = self.grpc_status,
+            bytes = self.bytes,
+            ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            complete = self.complete,
+        );
+    }
+}
+
+/// A response body that counts what passes and knows whether it came to its end.
+struct Observed {
+    body: Body,
+    entry: Entry,
+}
+
+impl http_body::Body for Observed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        let _entered = this.entry.span.enter();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                this.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.entry.grpc_status = grpc_status(trailers).or(this.entry.grpc_status);
+                }
+                this.entry.complete = this.body.is_end_stream() || frame.is_trailers();
+            }
+            Some(Err(_)) => {}
+            None => this.entry.complete = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

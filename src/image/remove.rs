@@ -1,0 +1,58 @@
+//! Deleting an image: its manifest at once and durably, its bytes after a while.
+
+use std::sync::Arc;
+
+use super::requests::{Outcome, Request, reused};
+use super::{Core, Delete};
+use crate::error::{Error, Result};
+
+impl Core {
+    pub(super) async fn delete(self: &Arc<Self>, delete: Delete) -> Result<()> {
+        let asked = ("delete", &delete.id, delete.allow_missing);
+        let request = self.requests.begin(delete.request_id.as_deref(), &asked).await?;
+        let core = self.clone();
+        // In a task of its own: a caller who goes away must not cut it between the record and the manifest.
+        tokio::spawn(async move { core.remove(delete, request).await }).await.map_err(Error::internal)?
+    }
+
+    async fn remove(&self, delete: Delete, request: Option<Request>) -> Result<()> {
+        let _turn = self.writing.turn(&delete.id).await;
+        let current = self.current(&delete.id).await?.map(|(manifest, _)| manifest);
+        if let Some(request) = &request
+            && request.is_remembered()
+            && let Some((_, outcome)) = request.done(None)?
+        {
+            let Outcome::Deleted { generation } = outcome else {
+                return Err(reused());
+            };
+            return match current {
+                // It was cut off after its record: it is finished now.
+                Some(current) if Some(current.generation) == generation => self.take_away(&current).await,
+                _ => Ok(()),
+            };
+        }
+        let Some(current) = current else {
+            if !delete.allow_missing {
+                return Err(Error::image_not_found(&delete.id));
+            }
+            return remember(request.as_ref(), None).await;
+        };
+        (delete.precondition)(Some(&current))?;
+        remember(request.as_ref(), Some(current.generation)).await?;
+        self.take_away(&current).await
+    }
+
+    async fn take_away(&self, current: &super::Manifest) -> Result<()> {
+        self.manifests.remove(&current.id).await?;
+        self.index.remove(&current.id);
+        self.doom(&current.blob);
+        Ok(())
+    }
+}
+
+async fn remember(request: Option<&Request>, generation: Option<i64>) -> Result<()> {
+    match request {
+        Some(request) => request.remember("", Outcome::Deleted { generation }).await,
+        None => Ok(()),
+    }
+}

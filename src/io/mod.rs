@@ -1,0 +1,5 @@
+//! Bytes of files, moved in large pieces. A leaf: it names nothing else of the crate.
+
+mod file;
+
+pub use file::{FileReader, PIECE, pieces};

@@ -1,0 +1,90 @@
+//! Request bodies that end only when the client has said so, and that are drained when nobody reads them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Version, header};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+/// An unread body is read on up to here, so that a client who is still sending gets to see the answer.
+const DRAIN_LIMIT: usize = 8 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// The request with a body that tells a cut from an end.
+pub(super) fn whole(request: Request<Incoming>) -> Request<Body> {
+    let http2 = request.version() == Version::HTTP_2;
+    // Reading the body would send "100 Continue" and so ask for what nobody wants.
+    let waits = request.headers().contains_key(header::EXPECT);
+    request.map(|incoming| Body::new(Whole { incoming: Some(incoming), http2, drains: !http2 && !waits, ended: false }))
+}
+
+struct Whole {
+    /// `None` once it was handed to the task that drains it.
+    incoming: Option<Incoming>,
+    http2: bool,
+    drains: bool,
+    ended: bool,
+}
+
+/// The body stopped before its end.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    #[error("the stream was reset before its end")]
+    Reset,
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+}
+
+impl http_body::Body for Whole {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let http2 = self.http2;
+        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        // hyper takes RST_STREAM(NO_ERROR) for an end; only END_STREAM is one (RFC 9113 section 8.1).
+        let reset = http2 && frame.is_none() && !incoming.is_end_stream();
+        self.ended = !matches!(frame, Some(Ok(_)));
+        Poll::Ready(match frame {
+            None if reset => Some(Err(Cut::Reset.into())),
+            frame => frame.map(|frame| frame.map_err(|error| Cut::Broken(error).into())),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map(Incoming::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Whole {
+    /// HTTP/1.1 can refuse a body only by closing, and closing on unread bytes destroys the answer on its way.
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take() else { return };
+        if !self.drains || self.ended || incoming.is_end_stream() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(DRAIN_TIME, drain(incoming)));
+        }
+    }
+}
+
+async fn drain(mut incoming: Incoming) {
+    let mut drained = 0;
+    while drained < DRAIN_LIMIT {
+        match incoming.frame().await {
+            Some(Ok(frame)) => drained += frame.data_ref().map_or(0, Bytes::len),
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! An image's bytes as a response body of known length: all of them, a part, or several parts.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{Stream as _, StreamExt as _};
+use http_body::{Frame, SizeHint};
+
+use super::range::content_range;
+use crate::error::{Error, Reason, Result};
+use crate::store::Blob;
+
+/// A body of exactly `remaining` more bytes: fewer or more break it off, lest a client take a short image as whole.
+struct Exact {
+    pieces: BoxStream<'static, Result<Bytes>>,
+    remaining: u64,
+}
+
+impl http_body::Body for Exact {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        let polled = ready!(Pin::new(&mut self.pieces).poll_next(cx));
+        let piece = match polled {
+            Some(Ok(piece)) => match self.remaining.checked_sub(piece.len() as u64) {
+                Some(left) => Ok((left, piece)),
+                None => Err(wrong()),
+            },
+            Some(Err(error)) => Err(error),
+            None if self.remaining == 0 => return Poll::Ready(None),
+            None => Err(wrong()),
+        };
+        Poll::Ready(Some(match piece {
+            Ok((left, piece)) => {
+                self.remaining = left;
+                Ok(Frame::data(piece))
+            }
+            Err(error) => {
+                let source: Option<&(dyn std::error::Error + 'static)> =
+                    error.source.as_deref().map(|source| source as _);
+                tracing::error!(reason = error.reason.row().name, source, "a download was broken off: {error}");
+                self.pieces = stream::empty().boxed();
+                Err(error)
+            }
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+fn wrong() -> Error {
+    Error::new(Reason::DataLoss, "the stored bytes are not as many as their manifest says")
+}
+
+/// No body, and no word of its length: a 304 with `Content-Length: 0` would speak of an empty image, and a 204 may have
+/// no such field (RFC 9110 section 8.6). The router adds the field where a body says that it is empty.
+struct Nothing;
+
+impl http_body::Body for Nothing {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        true
+    }
+}
+
+/// The body of a 204 or 304.
+pub(super) fn nothing() -> Body {
+    Body::new(Nothing)
+}
+
+/// These bytes of the image.
+pub(super) fn part(blob: &Blob, range: Range<u64>) -> Body {
+    let remaining = range.end.saturating_sub(range.start);
+    Body::new(Exact { pieces: blob.stream(range), remaining })
+}
+
+/// Several parts as `multipart/byteranges` (RFC 9110 section 14.6), with the length of it all and its media type.
+pub(super) fn parts(blob: Blob, ranges: &[Range<u64>], media_type: &str) -> (Body, u64, String) {
+    // Unguessable, so that no image can contain it.
+    let boundary = uuid::Uuid::new_v4().simple().to_string();
+    let mut length = 0;
+    let mut pieces = Vec::with_capacity(ranges.len() + 1);
+    for (index, range) in ranges.iter().enumerate() {
+        let line = if index == 0 { "" } else { "\r\n" };
+        let range_field = content_range(range, blob.size());
+        let head = format!("{line}--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {range_field}\r\n\r\n");
+        length += head.len() as u64 + range.end.saturating_sub(range.start);
+        pieces.push((head, Some(range.clone())));
+    }
+    let tail = format!("\r\n--{boundary}--\r\n");
+    length += tail.len() as u64;
+    pieces.push((tail, None));
+    let pieces = stream::iter(pieces).flat_map(move |(text, range)| {
+        let bytes = range.map_or_else(|| stream::empty().boxed(), |range| blob.stream(range));
+        stream::once(async { Ok(Bytes::from(text)) }).chain(bytes)
+    });
+    let body = Body::new(Exact { pieces: pieces.boxed(), remaining: length });
+    (body, length, format!("multipart/byteranges; boundary={boundary}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use bytes::Bytes;
+    use futures::{StreamExt as _, stream};
+    use http_body_util::BodyExt as _;
+
+    use super::{Exact, nothing};
+
+    #[tokio::test]
+    async fn a_body_of_another_length_breaks_off() {
+        for (pieces, whole) in
+            [(vec!["ab", "c"], true), (vec!["ab"], false), (vec!["ab", "cd"], false), (vec![], false)]
+        {
+            let pieces = stream::iter(pieces).map(|piece| Ok(Bytes::from(piece))).boxed();
+            let body = Body::new(Exact { pieces, remaining: 3 });
+            assert_eq!(http_body::Body::size_hint(&body).exact(), Some(3));
+            assert_eq!(body.collect().await.is_ok(), whole);
+        }
+    }
+
+    #[test]
+    fn nothing_has_no_length() {
+        let body = nothing();
+        assert!(http_body::Body::is_end_stream(&body));
+        assert_eq!(http_body::Body::size_hint(&body).exact(), None);
+    }
+}

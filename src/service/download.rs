@@ -1,0 +1,128 @@
+//! `DownloadImage` and `DownloadImages`: an image's bytes as messages, read no faster than they are taken.
+
+use std::ops::Range;
+
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+
+use super::convert::{image, int64};
+use crate::error::{Error, Reason, Result};
+use crate::image::Images;
+use crate::image::id::ImageId;
+use crate::proto::wirephoto::v1::{
+    ChecksummedData, ContentRange, DownloadImageRequest, DownloadImageResponse, DownloadImagesRequest,
+    DownloadImagesResponse, download_images_response,
+};
+use crate::wire::status::rpc_status;
+
+type Parts = BoxStream<'static, Result<DownloadImageResponse>>;
+
+/// Opens the image; what is wrong with the request shows before the stream begins.
+pub(super) async fn open(images: &Images, request: &DownloadImageRequest) -> Result<Parts> {
+    let id = ImageId::from_name(&request.name, "name")?;
+    let (manifest, blob) = images.read(&id).await?;
+    let range = resolve(request.read_offset, request.read_limit, manifest.size)?;
+    let first = DownloadImageResponse {
+        image: Some(image(&manifest)),
+        content_range: Some(ContentRange {
+            start: int64(range.start),
+            end: int64(range.end),
+            complete_length: int64(manifest.size),
+        }),
+        chunk: None,
+    };
+    let chunks = blob.stream(range).map_ok(|data| DownloadImageResponse {
+        chunk: Some(ChecksummedData { data, crc32c: None }),
+        ..Default::default()
+    });
+    Ok(stream::once(async { Ok(first) }).chain(chunks).boxed())
+}
+
+/// The items that answer one request of a `DownloadImages` stream; a failure is one of them.
+pub(super) fn items(
+    images: Images,
+    index: usize,
+    request: DownloadImagesRequest,
+) -> impl Stream<Item = DownloadImagesResponse> + Send + 'static {
+    let index = i64::try_from(index).unwrap_or(i64::MAX);
+    let DownloadImagesRequest { name, read_offset, read_limit } = request;
+    let request = DownloadImageRequest { name, read_offset, read_limit };
+    async_stream::stream! {
+        let mut parts = match open(&images, &request).await {
+            Ok(parts) => parts,
+            Err(error) => {
+                yield failed(index, &error);
+                return;
+            }
+        };
+        // One part is held back, so that the last one can say that it is.
+        let mut held = None;
+        while let Some(part) = parts.next().await {
+            match part {
+                Ok(part) => {
+                    if let Some(earlier) = held.replace(part) {
+                        yield item(index, earlier, false);
+                    }
+                }
+                Err(error) => {
+                    yield failed(index, &error);
+                    return;
+                }
+            }
+        }
+        if let Some(last) = held {
+            yield item(index, last, true);
+        }
+    }
+}
+
+fn item(index: i64, part: DownloadImageResponse, last: bool) -> DownloadImagesResponse {
+    DownloadImagesResponse { index, item: Some(download_images_response::Item::Part(part)), last }
+}
+
+fn failed(index: i64, error: &Error) -> DownloadImagesResponse {
+    error.log();
+    let error = download_images_response::Item::Error(rpc_status(error));
+    DownloadImagesResponse { index, item: Some(error), last: true }
+}
+
+/// The bytes that `read_offset` and `read_limit` mean, of an image of `size` bytes.
+fn resolve(read_offset: i64, read_limit: i64, size: u64) -> Result<Range<u64>> {
+    let limit = u64::try_from(read_limit)
+        .map_err(|_| Error::invalid("read_limit", "`read_limit` cannot be negative: 0 asks for all that follows"))?;
+    let start = match u64::try_from(read_offset) {
+        Ok(offset) => offset,
+        Err(_) => size.saturating_sub(read_offset.unsigned_abs()),
+    };
+    if start >= size {
+        let message = format!("`read_offset` {read_offset} is beyond the end: the image has {size} bytes");
+        return Err(Error::new(Reason::OutOfRange, message));
+    }
+    let end = if limit == 0 { size } else { start.saturating_add(limit).min(size) };
+    Ok(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resolve;
+
+    #[test]
+    fn ranges_resolve_as_the_proto_says() {
+        let cases = [
+            ((0, 0, 10), Some(0..10)),
+            ((3, 0, 10), Some(3..10)),
+            ((3, 4, 10), Some(3..7)),
+            ((3, i64::MAX, 10), Some(3..10)),
+            ((-4, 0, 10), Some(6..10)),
+            ((-4, 2, 10), Some(6..8)),
+            ((-40, 0, 10), Some(0..10)),
+            ((i64::MIN, 1, 10), Some(0..1)),
+            ((10, 0, 10), None),
+            ((i64::MAX, 0, 10), None),
+            ((0, -1, 10), None),
+        ];
+        for ((offset, limit, size), expected) in cases {
+            assert_eq!(resolve(offset, limit, size).ok(), expected, "{offset} {limit} {size}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The implementation of `ImageService`: every wire but plain bytes ends here.
+
+mod convert;
+mod download;
+mod upload;
+
+use std::sync::Arc;
+
+use axum::Router;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::error::{Error, Result};
+use crate::image::{Delete, Images, Piece, Precondition, Put, Update};
+use crate::image::id::ImageId;
+use crate::image::manifest::Manifest;
+use crate::image::query::Query;
+use crate::proto::DESCRIPTORS;
+use crate::proto::wirephoto::v1 as pb;
+use crate::proto::wirephoto::v1::image_service_server::{ImageService, ImageServiceServer};
+use crate::wire::grpc::status;
+use convert::{image, label_change, present};
+
+/// Bytes that `CreateImage` takes inline.
+const MAX_INLINE: usize = 4 << 20;
+/// Names that `BatchGetImages` takes.
+const MAX_BATCH: usize = 1000;
+/// Images that one `DownloadImages` stream sends at once.
+const IN_FLIGHT: usize = 4;
+
+/// What other services and operators see of the server's health.
+pub type HealthReporter = tonic_health::server::HealthReporter;
+
+/// The gRPC services of this server, and how to report their health.
+pub struct Services {
+    /// Image service, health, and reflection if wanted.
+    pub routes: Router,
+    /// Sets what `grpc.health.v1.Health` answers.
+    pub health: HealthReporter,
+}
+
+/// Puts the services together. `reflection` lets anyone ask for the protos (v1 and v1alpha).
+///
+/// # Errors
+/// The descriptors that were built in do not parse.
+pub async fn services(images: Images, reflection: bool, max_message_size: usize) -> Result<Services> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<ImageServiceServer<Service>>().await;
+    let image_service = ImageServiceServer::new(Service { images })
+        .max_decoding_message_size(max_message_size)
+        .max_encoding_message_size(usize::MAX);
+    let mut routes = Routes::new(image_service).add_service(health_service);
+    if reflection {
+        let builder = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        routes = routes
+            .add_service(builder().build_v1().map_err(Error::internal)?)
+            .add_service(builder().build_v1alpha().map_err(Error::internal)?);
+    }
+    Ok(Services { routes: routes.prepare().into_axum_router(), health })
+}
+
+/// Says that nothing new should be sent here.
+pub async fn set_not_serving(health: &HealthReporter) {
+    health.set_not_serving::<ImageServiceServer<Service>>().await;
+    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+}
+
+/// `wirephoto.v1.ImageService` over the core.
+pub struct Service {
+    images: Images,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl ImageService for Service {
+    async fn create_image(&self, request: Request<pb::CreateImageRequest>) -> Answer<pb::CreateImageResponse> {
+        let image = self.create(request.into_inner()).await.map_err(|error| status(&error))?;
+        Ok(Response::new(pb::CreateImageResponse { image: Some(image) }))
+    }
+
+    async fn upload_image(
+        &self,
+        request: Request<Streaming<pb::UploadImageRequest>>,
+    ) -> Answer<pb::UploadImageResponse> {
+        let mut messages = request.into_inner();
+        let first = messages.message().await?;
+        let (put, content) = upload::accept(first, messages).map_err(|error| status(&error))?;
+        let stored = self.images.put(put, content).await.map_err(|error| status(&error))?;
+        let response = pb::UploadImageResponse { image: Some(image(&stored.manifest)), created: stored.created };
+        Ok(Response::new(response))
+    }
+
+    async fn get_image(&self, request: Request<pb::GetImageRequest>) -> Answer<pb::GetImageResponse> {
+        let found = self.get(&request.into_inner().name, "name").await.map_err(|error| status(&error))?;
+        Ok(Response::new(pb::GetImageResponse { image: Some(image(&found)) }))
+    }
+
+    async fn list_images(&self, request: Request<pb::ListImagesRequest>) -> Answer<pb::ListImagesResponse> {
+        let list = self.list(request.into_inner()).await.map_err(|error| status(&error))?;
+        Ok(Response::new(list))
+    }
+
+    async fn update_image(&self, request: Request<pb::UpdateImageRequest>) -> Answer<pb::UpdateImageResponse> {
+        let updated = self.update(request.into_inner()).await.map_err(|error| status(&error))?;
+        Ok(Response::new(pb::UpdateImageResponse { image: Some(image(&updated)) }))
+    }
+
+    async fn delete_image(&self, request: Request<pb::DeleteImageRequest>) -> Answer<pb::DeleteImageResponse> {
+        self.delete(request.into_inner()).await.map_err(|error| status(&error))?;
+        Ok(Response::new(pb::DeleteImageResponse {}))
+    }
+
+    async fn batch_get_images(
+        &self,
+        request: Request<pb::BatchGetImagesRequest>,
+    ) -> Answer<pb::BatchGetImagesResponse> {
+        let images = self.batch_get(&request.into_inner().names).await.map_err(|error| status(&error))?;
+        Ok(Response::new(pb::BatchGetImagesResponse { images }))
+    }
+
+    type DownloadImageStream = BoxStream<'static, Result<pb::DownloadImageResponse, Status>>;
+
+    async fn download_image(&self, request: Request<pb::DownloadImageRequest>) -> Answer<Self::DownloadImageStream> {
+        let request = request.into_inner();
+        let parts = download::open(&self.images, &request).await.map_err(|error| status(&error))?;
+        Ok(Response::new(parts.map_err(|error| status(&error)).boxed()))
+    }
+
+    type DownloadImagesStream = BoxStream<'static, Result<pb::DownloadImagesResponse, Status>>;
+
+    async fn download_images(
+        &self,
+        request: Request<Streaming<pb::DownloadImagesRequest>>,
+    ) -> Answer<Self::DownloadImagesStream> {
+        let images = self.images.clone();
+        let answers = request.into_inner().enumerate().map(move |(index, request)| match request {
+            Ok(request) => download::items(images.clone(), index, request).map(Ok).boxed(),
+            Err(status) => stream::once(async { Err(status) }).boxed(),
+        });
+        Ok(Response::new(answers.flatten_unordered(IN_FLIGHT).boxed()))
+    }
+}
+
+impl Service {
+    async fn create(&self, request: pb::CreateImageRequest) -> Result<pb::Image> {
+        if request.content.len() > MAX_INLINE {
+            let message = format!(
+                "`content` has {} bytes and may have {MAX_INLINE}: send it by UploadImage or PUT /i/{{id}}",
+                request.content.len()
+            );
+            return Err(Error::too_large("content", message));
+        }
+        let given = request.image.unwrap_or_default();
+        let put = Put {
+            id: present(request.image_id).map(|id| ImageId::from_field(&id, "image_id")).transpose()?,
+            claimed_type: present(given.media_type),
+            display_name: Some(given.display_name),
+            labels: Some(given.labels),
+            size: Some(request.content.len() as u64),
+            hash_sha512: false,
+            precondition: must_be_new(),
+            request_id: present(request.request_id),
+        };
+        let checksums = convert::checksums(request.checksums, "checksums")?;
+        let pieces = [Piece::Data(request.content), Piece::Finish(checksums)];
+        let stored = self.images.put(put, stream::iter(pieces.map(Ok))).await?;
+        Ok(image(&stored.manifest))
+    }
+
+    async fn get(&self, name: &str, field: &str) -> Result<Arc<Manifest>> {
+        self.images.get(&ImageId::from_name(name, field)?).await
+    }
+
+    async fn list(&self, request: pb::ListImagesRequest) -> Result<pb::ListImagesResponse> {
+        let query = Query::parse(request.page_size, &request.page_token, &request.filter, &request.order_by)?;
+        let page = self.images.list(&query).await?;
+        let images = page.images.iter().map(|manifest| image(manifest)).collect();
+        Ok(pb::ListImagesResponse { images, next_page_token: page.next_page_token })
+    }
+
+    async fn update(&self, request: pb::UpdateImageRequest) -> Result<Arc<Manifest>> {
+        let given = request.image.ok_or_else(|| Error::invalid("image", "`image` is missing: give its name and new values"))?;
+        let id = ImageId::from_name(&given.name, "image.name")?;
+        let mask = request.update_mask.unwrap_or_default();
+        let change = convert::change(&given, &mask)?;
+        let update = Update {
+            id,
+            display_name: change.display_name,
+            labels: change.labels.map(label_change),
+            precondition: must_match(present(given.etag), "image.etag"),
+            request_id: present(request.request_id),
+        };
+        self.images.update(update).await
+    }
+
+    async fn delete(&self, request: pb::DeleteImageRequest) -> Result<()> {
+        let delete = Delete {
+            id: ImageId::from_name(&request.name, "name")?,
+            allow_missing: request.allow_missing,
+            precondition: must_match(present(request.etag), "etag"),
+            request_id: present(request.request_id),
+        };
+        self.images.delete(delete).await
+    }
+
+    async fn batch_get(&self, names: &[String]) -> Result<Vec<pb::Image>> {
+        if names.len() > MAX_BATCH {
+            let message = format!("`names` has {} names and may have {MAX_BATCH}: ask in several batches", names.len());
+            return Err(Error::invalid("names", message));
+        }
+        let mut found = Vec::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            found.push(image(&*self.get(name, &format!("names[{index}]")).await?));
+        }
+        Ok(found)
+    }
+}
+
+/// Refuses a name that is taken.
+fn must_be_new() -> Precondition {
+    Arc::new(|current| current.map_or(Ok(()), |current| Err(convert::name_taken(current))))
+}
+
+/// Refuses another version than the one named, if one is named. An image that is not there is the core's to refuse.
+fn must_match(etag: Option<String>, field: &'static str) -> Precondition {
+    Arc::new(move |current| match (&etag, current) {
+        (Some(etag), Some(current)) if *etag != current.etag() => Err(convert::version_moved(current, field)),
+        _ => Ok(()),
+    })
+}

@@ -1,0 +1,178 @@
+//! The bytes of one image, opened: streamed by ranges, or read and sought in for parsing.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{Error as StoreError, GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt as _};
+use tokio::runtime::Handle;
+
+use super::failure::{Doing, data_loss, told, told_io};
+use super::{Inner, Place};
+use crate::error::{Error, Reason, Result};
+use crate::io::{FileReader, pieces};
+
+/// Bytes a parser has at hand at a time.
+const WINDOW: usize = 64 * 1024;
+
+/// An open blob. It survives being overwritten or deleted.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    size: u64,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    File(Arc<File>),
+    Memory(Bytes),
+    Cloud(Arc<dyn ObjectStore>, Path),
+}
+
+impl Blob {
+    pub(super) async fn open(store: &Inner, path: Path, size: u64) -> Result<Option<Self>> {
+        let head = matches!(store.place, Place::Shared);
+        let found = match store.objects.get_opts(&path, GetOptions { head, ..GetOptions::default() }).await {
+            Ok(found) => found,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(told(error, Doing::Reading)),
+        };
+        if found.meta.size != size {
+            return Err(data_loss().caused_by(format!("{path} has {} bytes, not {size}", found.meta.size)));
+        }
+        let source = match found.payload {
+            _ if head => Source::Cloud(store.objects.clone(), path),
+            GetResultPayload::File(file, _) => Source::File(Arc::new(file)),
+            // Memory gives its own bytes, uncopied.
+            GetResultPayload::Stream(_) => {
+                Source::Memory(found.bytes().await.map_err(|error| told(error, Doing::Reading))?)
+            }
+        };
+        Ok(Some(Self { size, source }))
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Exactly the bytes of `range`, in pieces.
+    ///
+    /// # Errors
+    /// In the stream, and then it ends: [`Reason::OutOfRange`] before any byte if the range goes beyond
+    /// [`size`](Self::size), [`Reason::DataLoss`] where bytes are missing, [`Reason::Unavailable`].
+    pub fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+        if range.start > range.end || range.end > self.size {
+            let message = format!("the image has {} bytes: bytes {range:?} are not all in it", self.size);
+            return stream::iter([Err(Error::new(Reason::OutOfRange, message))]).boxed();
+        }
+        if range.is_empty() {
+            return stream::empty().boxed();
+        }
+        let len = range.end - range.start;
+        let bytes = match &self.source {
+            Source::File(file) => pieces(file.clone(), range).map_err(|error| told_io(error, Doing::Reading)).boxed(),
+            Source::Memory(bytes) => {
+                // Ranges were checked against `size`, which is the length of these bytes.
+                let slice = bytes.slice(range.start as usize..range.end as usize);
+                stream::iter([Ok(slice)]).boxed()
+            }
+            Source::Cloud(objects, path) => ranged(objects.clone(), path.clone(), range),
+        };
+        exactly(bytes, len)
+    }
+
+    /// A blocking reader of the blob, for use within [`tokio::task::spawn_blocking`].
+    ///
+    /// # Panics
+    /// For a blob in a cloud, outside of a runtime.
+    pub fn reader(&self) -> BlobReader {
+        let source: Box<dyn ReadSeek> = match &self.source {
+            Source::File(file) => Box::new(FileReader::new(file.clone())),
+            Source::Memory(bytes) => Box::new(Cursor::new(bytes.clone())),
+            Source::Cloud(objects, path) => Box::new(CloudReader {
+                objects: objects.clone(),
+                path: path.clone(),
+                size: self.size,
+                position: 0,
+                runtime: Handle::current(),
+            }),
+        };
+        BufReader::with_capacity(WINDOW, source)
+    }
+}
+
+fn ranged(objects: Arc<dyn ObjectStore>, path: Path, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+    let opening = async move {
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        match objects.get_opts(&path, options).await {
+            Ok(found) => Ok(found.into_stream().map_err(|error| told(error, Doing::Reading))),
+            Err(error @ StoreError::NotFound { .. }) => Err(data_loss().caused_by(error)),
+            Err(error) => Err(told(error, Doing::Reading)),
+        }
+    };
+    stream::once(opening).try_flatten().boxed()
+}
+
+/// Holds a stream to its length: fewer bytes are an error, further ones are not passed on, an error is the end.
+fn exactly(bytes: BoxStream<'static, Result<Bytes>>, len: u64) -> BoxStream<'static, Result<Bytes>> {
+    stream::try_unfold((bytes, len), |(mut bytes, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let Some(piece) = bytes.next().await else {
+            return Err(data_loss());
+        };
+        let mut piece = piece?;
+        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - piece.len() as u64;
+        Ok(Some((piece, (bytes, left))))
+    })
+    .boxed()
+}
+
+/// What a parser of images reads: buffered, seekable, blocking.
+pub type BlobReader = BufReader<Box<dyn ReadSeek>>;
+
+/// A source one can seek in.
+pub trait ReadSeek: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+struct CloudReader {
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+    position: u64,
+    runtime: Handle,
+}
+
+impl Read for CloudReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let end = self.size.min(self.position.saturating_add(buffer.len() as u64));
+        if self.position >= end {
+            return Ok(0);
+        }
+        let bytes = self.runtime.block_on(self.objects.get_range(&self.path, self.position..end))?;
+        let count = bytes.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for CloudReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.size.checked_add_signed(by),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}

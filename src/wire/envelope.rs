@@ -1,0 +1,123 @@
+//! Length-prefixed messages: a flags byte, four bytes of big-endian length, the payload.
+//!
+//! gRPC ("Length-Prefixed-Message" in PROTOCOL-HTTP2.md), gRPC-Web and Connect streams share it.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Bytes before every payload.
+pub const HEAD_LEN: usize = 5;
+
+/// The head of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Bit 0: compressed. Other bits belong to the wires.
+    pub flags: u8,
+    /// Bytes of payload.
+    pub len: u32,
+}
+
+impl Head {
+    fn parse([flags, len @ ..]: [u8; HEAD_LEN]) -> Self {
+        Self { flags, len: u32::from_be_bytes(len) }
+    }
+}
+
+/// A payload in its envelope. The payload is at most `u32::MAX` bytes, which every caller's limit is far below.
+pub fn envelope(flags: u8, payload: &[u8]) -> Bytes {
+    let mut message = BytesMut::with_capacity(HEAD_LEN + payload.len());
+    message.put_u8(flags);
+    message.put_u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
+    message.put_slice(payload);
+    message.freeze()
+}
+
+/// Follows messages that pass by, without keeping or copying them.
+#[derive(Debug, Default)]
+pub struct Heads {
+    head: [u8; HEAD_LEN],
+    filled: usize,
+    left: usize,
+}
+
+impl Heads {
+    /// Calls `on_head` for each head that completes within `data`, until it fails.
+    pub fn follow<E>(&mut self, mut data: &[u8], mut on_head: impl FnMut(Head) -> Result<(), E>) -> Result<(), E> {
+        while !data.is_empty() {
+            if self.left > 0 {
+                let skipped = self.left.min(data.len());
+                self.left -= skipped;
+                data.advance(skipped);
+                continue;
+            }
+            self.head[self.filled] = data.get_u8();
+            self.filled += 1;
+            if self.filled == HEAD_LEN {
+                let head = Head::parse(self.head);
+                self.filled = 0;
+                self.left = head.len as usize;
+                on_head(head)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the last message seen is whole.
+    pub fn between_messages(&self) -> bool {
+        self.filled == 0 && self.left == 0
+    }
+}
+
+/// Takes messages out of pieces of a body.
+#[derive(Debug, Default)]
+pub struct Deframer {
+    buffer: BytesMut,
+}
+
+impl Deframer {
+    /// Adds the next piece.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+    }
+
+    /// The next whole message, if there is one.
+    pub fn next_message(&mut self) -> Option<(u8, Bytes)> {
+        let head = Head::parse(*self.buffer.first_chunk()?);
+        let len = head.len as usize;
+        if self.buffer.len() < HEAD_LEN + len {
+            self.buffer.reserve(HEAD_LEN + len - self.buffer.len());
+            return None;
+        }
+        self.buffer.advance(HEAD_LEN);
+        Some((head.flags, self.buffer.split_to(len).freeze()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Deframer, Heads, envelope};
+
+    proptest! {
+        #[test]
+        fn messages_survive_any_cut_into_pieces(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8),
+            piece in 1_usize..20,
+        ) {
+            let body: Vec<u8> = messages.iter().flat_map(|message| envelope(0, message)).collect();
+            let mut deframer = Deframer::default();
+            let mut heads = Heads::default();
+            let (mut seen, mut lens) = (Vec::new(), Vec::new());
+            for piece in body.chunks(piece) {
+                heads.follow(piece, |head| { lens.push(head.len as usize); Ok::<_, ()>(()) }).unwrap();
+                deframer.push(piece);
+                while let Some((_, message)) = deframer.next_message() {
+                    seen.push(message.to_vec());
+                }
+            }
+            prop_assert_eq!(&seen, &messages);
+            prop_assert_eq!(lens, messages.iter().map(Vec::len).collect::<Vec<_>>());
+            prop_assert!(heads.between_messages());
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! `google.api.http` rules: path templates and what they bind, queries and what they bind.
+//!
+//! The normative text is the comment of `google/api/http.proto`.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use super::method::{Cardinality, FieldKind, Message};
+use crate::error::{Error, Result};
+
+/// A parsed path template, such as `/v1/{name=images/*}:download`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    segments: Vec<Segment>,
+    variables: Vec<Variable>,
+    verb: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    /// `*`: one segment.
+    One,
+    /// `**`: any number, only at the end.
+    Rest,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Variable {
+    /// `image.name`.
+    field: String,
+    /// The segments it covers.
+    start: usize,
+    end: usize,
+}
+
+/// What a path gave: field paths and their values, decoded.
+pub type Bindings = Vec<(String, String)>;
+
+impl Template {
+    /// Parses `"/" Segments [ Verb ]`. The error says what is wrong with the template.
+    pub fn parse(template: &str) -> Result<Self, String> {
+        let wrong = |what: &str| format!("path template `{template}`: {what}");
+        let rest = template.strip_prefix('/').ok_or_else(|| wrong("it must begin with `/`"))?;
+        let mut parsed = Self { segments: Vec::new(), variables: Vec::new(), verb: None };
+        let (path, verb) = match rest.rfind(':') {
+            Some(colon) if rest.rfind(['}', '/']).is_none_or(|end| end < colon) => {
+                (&rest[..colon], Some(rest[colon + 1..].to_owned()))
+            }
+            _ => (rest, None),
+        };
+        parsed.verb = verb;
+        let mut path = path;
+        loop {
+            if let Some(variable) = path.strip_prefix('{') {
+                let close = variable.find('}').ok_or_else(|| wrong("`{` without `}`"))?;
+                let (field, pattern) = variable[..close].split_once('=').unwrap_or((&variable[..close], "*"));
+                let start = parsed.segments.len();
+                for segment in pattern.split('/') {
+                    parsed.segments.push(Segment::parse(segment).ok_or_else(|| wrong("a bad segment"))?);
+                }
+                parsed.variables.push(Variable { field: field.to_owned(), start, end: parsed.segments.len() });
+                path = &variable[close + 1..];
+            } else {
+                let end = path.find('/').unwrap_or(path.len());
+                parsed.segments.push(Segment::parse(&path[..end]).ok_or_else(|| wrong("a bad segment"))?);
+                path = &path[end..];
+            }
+            match path.strip_prefix('/') {
+                Some(next) => path = next,
+                None if path.is_empty() => break,
+                None => return Err(wrong("segments are separated by `/`")),
+            }
+        }
+        let rest = parsed.segments.iter().position(|segment| *segment == Segment::Rest);
+        if rest.is_some_and(|at| at + 1 != parsed.segments.len()) {
+            return Err(wrong("`**` must be the last segment"));
+        }
+        Ok(parsed)
+    }
+
+    /// What the path binds, or `None` when it does not match.
+    ///
+    /// A verb is split off the raw path, so that an encoded colon in an id is no verb. Single segments are decoded
+    /// whole; in values of several segments `%2F` stays.
+    pub fn matches(&self, path: &str) -> Option<Result<Bindings>> {
+        let path = path.strip_prefix('/')?;
+        let path = match &self.verb {
+            Some(verb) => path.strip_suffix(verb.as_str())?.strip_suffix(':')?,
+            None => path,
+        };
+        let parts: Vec<&str> = path.split('/').collect();
+        let open_end = self.segments.last() == Some(&Segment::Rest);
+        let fixed = self.segments.len() - usize::from(open_end);
+        if parts.len() < fixed || (!open_end && parts.len() > fixed) {
+            return None;
+        }
+        for (segment, part) in self.segments.iter().zip(&parts) {
+            match segment {
+                Segment::Literal(literal) if literal != part => return None,
+                Segment::One if part.is_empty() => return None,
+                _ => {}
+            }
+        }
+        Some(self.variables.iter().map(|variable| self.bind(variable, &parts)).collect())
+    }
+
+    fn bind(&self, variable: &Variable, parts: &[&str]) -> Result<(String, String)> {
+        let covers_rest = self.segments[variable.start..variable.end].contains(&Segment::Rest);
+        let end = if covers_rest { parts.len() } else { variable.end };
+        let covered = parts.get(variable.start..end).unwrap_or_default();
+        let single = variable.end - variable.start == 1 && !covers_rest;
+        let decoded = covered.iter().map(|part| decode(part, !single)).collect::<Result<Vec<_>>>()?;
+        Ok((variable.field.clone(), decoded.join("/")))
+    }
+
+    /// Sorts the template that says most first: a verb, then literals.
+    pub fn precedence(&self) -> impl Ord + use<> {
+        let literals = self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count();
+        let open_end = self.segments.last() == Some(&Segment::Rest);
+        (self.verb.is_none(), open_end, std::cmp::Reverse(literals))
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "*" => Some(Self::One),
+            "**" => Some(Self::Rest),
+            "" => None,
+            literal if literal.contains(['{', '}', '*']) => None,
+            literal => Some(Self::Literal(literal.to_owned())),
+        }
+    }
+}
+
+/// Decodes percent-encoding strictly. `keep_slash` leaves `%2F` as it is.
+fn decode(text: &str, keep_slash: bool) -> Result<String> {
+    let bytes = text.as_bytes();
+    for (at, _) in text.match_indices('%') {
+        let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
+        if digits.len() != 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            let shown = text.escape_default();
+            return Err(Error::invalid("", format!("`{shown}` has a % that no two hexadecimal digits follow: write %25")));
+        }
+    }
+    let kept: Cow<'_, str> =
+        if keep_slash { text.replace("%2F", "%252F").replace("%2f", "%252F").into() } else { text.into() };
+    let decoded = percent_decode_str(&kept).decode_utf8();
+    let decoded =
+        decoded.map_err(|_| Error::invalid("", format!("`{}` is not UTF-8 once decoded", text.escape_default())))?;
+    Ok(decoded.into_owned())
+}
+
+/// Adds the path's values to the request. A path's field may not be given elsewhere with another value.
+pub fn bind_path(request: &mut Map<String, Value>, schema: &'static Message, bindings: Bindings) -> Result<()> {
+    for (field, text) in bindings {
+        let slot = slot(request, schema, &field)?;
+        let value = scalar(slot.kind, &text, &field)?;
+        if slot.parent.get(slot.name).is_some_and(|given| *given != value) {
+            let message = format!("`{field}` is `{text}` in the path: leave it out elsewhere, or give the same value");
+            return Err(Error::invalid(field, message));
+        }
+        slot.parent.insert(slot.name.to_owned(), value);
+    }
+    Ok(())
+}
+
+/// Adds a query string's parameters to the request: `a.b=1&c=x&c=y`.
+///
+/// `bound` tells fields that path or body have given; those are refused here.
+pub fn bind_query(
+    request: &mut Map<String, Value>,
+    schema: &'static Message,
+    query: &str,
+    bound: impl Fn(&str) -> bool,
+) -> Result<()> {
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode(&name.replace('+', " "), false)?;
+        let text = decode(&text.replace('+', " "), false)?;
+        let slot = slot(request, schema, &name)?;
+        let canonical = slot.path.join(".");
+        if bound(&canonical) {
+            return Err(Error::invalid(name.clone(), format!("`{name}` is given by the path or the body already")));
+        }
+        let value = scalar(slot.kind, &text, &name)?;
+        match slot.cardinality {
+            Cardinality::Map => return Err(Error::invalid(name.clone(), format!("`{name}` is a map: a query has none"))),
+            Cardinality::Repeated => {
+                let list = slot.parent.entry(slot.name).or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(list) = list {
+                    list.push(value);
+                }
+            }
+            Cardinality::Singular => {
+                if slot.parent.insert(slot.name.to_owned(), value).is_some() {
+                    return Err(Error::invalid(name.clone(), format!("`{name}` may be given only once")));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where a field path leads.
+struct Slot<'a> {
+    parent: &'a mut Map<String, Value>,
+    /// JSON name of the last field.
+    name: &'static str,
+    /// Proto names from the top.
+    path: Vec<&'static str>,
+    kind: FieldKind,
+    cardinality: Cardinality,
+}
+
+/// Walks `a.b.c` through the schema and makes the objects on the way.
+fn slot<'a>(request: &'a mut Map<String, Value>, schema: &'static Message, path: &str) -> Result<Slot<'a>> {
+    let mut parent = request;
+    let mut schema = schema;
+    let mut walked = Vec::new();
+    let mut names = path.split('.').peekable();
+    while let Some(name) = names.next() {
+        let Some(field) = schema.field(name) else {
+            let known: Vec<&str> = schema.fields.iter().map(|field| field.json_name).collect();
+            let shown = path.escape_default();
+            let message = format!("there is no field `{shown}`; {} has {}", schema.name, known.join(", "));
+            return Err(Error::invalid(path, message));
+        };
+        walked.push(field.name);
+        if names.peek().is_none() {
+            let (kind, cardinality) = (field.kind, field.cardinality);
+            return Ok(Slot { parent, name: field.json_name, path: walked, kind, cardinality });
+        }
+        let FieldKind::Message(inner) = field.kind else {
+            return Err(Error::invalid(path, format!("`{}` has no fields of its own", field.json_name)));
+        };
+        if field.cardinality != Cardinality::Singular {
+            return Err(Error::invalid(path, format!("`{}` is repeated: a query cannot say which", field.json_name)));
+        }
+        let next = parent.entry(field.json_name).or_insert_with(|| Value::Object(Map::new()));
+        let Value::Object(next) = next else {
+            return Err(Error::invalid(path, format!("`{}` is no object", field.json_name)));
+        };
+        parent = next;
+        schema = inner;
+    }
+    Err(Error::invalid(path, "an empty field name"))
+}
+
+/// The JSON of a value that came as text.
+fn scalar(kind: FieldKind, text: &str, field: &str) -> Result<Value> {
+    let wrong = |what: &str| Err(Error::invalid(field, format!("`{field}` must be {what}, not `{}`", text.escape_default())));
+    match kind {
+        FieldKind::Bool => match text {
+            "true" => Ok(true.into()),
+            "false" => Ok(false.into()),
+            _ => wrong("true or false"),
+        },
+        FieldKind::Number => match text {
+            "NaN" | "Infinity" | "-Infinity" => Ok(text.into()),
+            _ if text.parse::<f64>().is_ok_and(f64::is_finite) => Ok(text.into()),
+            _ => wrong("a number"),
+        },
+        FieldKind::Enum => Ok(text.parse::<i32>().map_or_else(|_| text.into(), Value::from)),
+        FieldKind::String | FieldKind::Bytes => Ok(text.into()),
+        FieldKind::Message(message) => wrong(&format!("a {}, whose fields a query gives one by one", message.name)),
+        FieldKind::Opaque => wrong("in the body: a query cannot hold it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
+    use super::{Template, bind_query};
+    use crate::proto::wirephoto::v1::table;
+
+    fn bound(template: &str, path: &str) -> Option<String> {
+        let bindings = Template::parse(template).unwrap().matches(path)?;
+        Some(match bindings {
+            Ok(bindings) => bindings.iter().map(|(field, value)| format!("{field}={value};")).collect(),
+            Err(error) => format!("error: {error}"),
+        })
+    }
+
+    #[test]
+    fn paths_bind_variables() {
+        let cases = [
+            ("/v1/images", "/v1/images", Some("")),
+            ("/v1/images", "/v1/images/", None),
+            ("/v1/{name=images/*}", "/v1/images/cat", Some("name=images/cat;")),
+            ("/v1/{name=images/*}", "/v1/images/", None),
+            ("/v1/{name=images/*}", "/v1/images/a/b", None),
+            ("/v1/{name=images/*}", "/v1/images/a%2Fb", Some("name=images/a%2Fb;")),
+            ("/v1/{name=images/*}", "/v1/images/a%20b", Some("name=images/a b;")),
+            ("/v1/{name=images/*}:download", "/v1/images/cat:download", Some("name=images/cat;")),
+            ("/v1/{name=images/*}:download", "/v1/images/cat%3Adownload", None),
+            ("/v1/{name=images/*}", "/v1/images/cat%3Adownload", Some("name=images/cat:download;")),
+            ("/v1/{image.name=images/*}", "/v1/images/cat", Some("image.name=images/cat;")),
+            ("/v1/{id}", "/v1/a%2Fb", Some("id=a/b;")),
+            ("/v1/{a}/{b}", "/v1/x/y", Some("a=x;b=y;")),
+            ("/v1/files/{path=**}", "/v1/files/a/b%2Fc/d", Some("path=a/b%2Fc/d;")),
+            ("/v1/files/{path=**}:read", "/v1/files/a/b:read", Some("path=a/b;")),
+            ("/v1/files/{path=**}", "/v1/files", Some("path=;")),
+            ("/v1/images:batchGet", "/v1/images:batchGet", Some("")),
+        ];
+        for (template, path, expected) in cases {
+            assert_eq!(bound(template, path).as_deref(), expected, "{template} {path}");
+        }
+    }
+
+    #[test]
+    fn bad_encodings_are_errors() {
+        for path in ["/v1/%", "/v1/%4", "/v1/%zz", "/v1/%ff"] {
+            assert!(bound("/v1/{id}", path).unwrap().starts_with("error"), "{path}");
+        }
+    }
+
+    #[test]
+    fn bad_templates_are_named() {
+        for template in ["v1", "/v1//x", "/{a", "/{a=**}/x", "/a*b", "/{a}b"] {
+            assert!(Template::parse(template).unwrap_err().contains(template), "{template}");
+        }
+    }
+
+    fn query(text: &str) -> Result<serde_json::Value, String> {
+        let mut request = Map::new();
+        bind_query(&mut request, &table::UPLOAD_IMAGE_REQUEST, text, |_| false).map_err(|error| error.to_string())?;
+        Ok(request.into())
+    }
+
+    #[test]
+    fn queries_bind_nested_fields() {
+        assert_eq!(
+            query("spec.image_id=a+b%21&spec.image.displayName=x&finishWrite=true&write_offset=7").unwrap(),
+            json!({"spec": {"imageId": "a b!", "image": {"displayName": "x"}}, "finishWrite": true, "writeOffset": "7"}),
+        );
+        let wrong = [
+            ("nope=1", "no field `nope`"),
+            ("spec.nope=1", "no field `spec.nope`"),
+            ("spec=1", "one by one"),
+            ("finish_write=yes", "true or false"),
+            ("write_offset=x", "a number"),
+            ("write_offset=1&writeOffset=2", "only once"),
+            ("spec.image.labels=1", "cannot hold it"),
+            ("write_offset.x=1", "no fields of its own"),
+            ("write_offset=%zz", "hexadecimal"),
+        ];
+        for (text, expected) in wrong {
+            let error = query(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_query_or_template_panics(template in "/[a-z{}=*/:%]{0,30}", path in "\\PC{0,40}", text in "[a-z_.=&%+0-9]{0,60}") {
+            if let Ok(template) = Template::parse(&template) {
+                let _ = template.matches(&path).map(|bindings| bindings.is_ok());
+            }
+            let _ = query(&text);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A gRPC answer, read message by message by a translator.
+
+use axum::body::Body;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt as _;
+use percent_encoding::percent_decode_str;
+use prost::Message as _;
+
+use super::envelope::Deframer;
+use crate::error::Code;
+use crate::proto::google::rpc;
+
+/// base64 of `-bin` metadata: sent without padding, taken with or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The answer to one call.
+pub(super) struct Reply {
+    headers: HeaderMap,
+    body: Body,
+    deframer: Deframer,
+}
+
+impl Reply {
+    pub(super) fn new(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self { headers: parts.headers, body, deframer: Deframer::default() }
+    }
+
+    /// The answer's metadata; with a "Trailers-Only" answer also its status.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The next message, `None` at a good end, or the status of a failure.
+    pub(super) async fn next_message(&mut self) -> Result<Option<Bytes>, rpc::Status> {
+        if self.headers.contains_key("grpc-status") {
+            return ended(&self.headers);
+        }
+        loop {
+            if let Some((_, message)) = self.deframer.next_message() {
+                return Ok(Some(message));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.deframer.push(&data),
+                    Err(frame) => return ended(&frame.into_trailers().unwrap_or_default()),
+                },
+                Some(Err(error)) => return Err(broken(&error.to_string())),
+                None => return Err(broken("the answer ended without a status")),
+            }
+        }
+    }
+
+    /// The message of a call that has one answer.
+    pub(super) async fn only_message(&mut self) -> Result<Bytes, rpc::Status> {
+        let message = self.next_message().await?.ok_or_else(|| broken("the answer has no message"))?;
+        match self.next_message().await? {
+            None => Ok(message),
+            Some(_) => Err(broken("the answer has a second message")),
+        }
+    }
+}
+
+/// The end of a call, from its trailers.
+fn ended(trailers: &HeaderMap) -> Result<Option<Bytes>, rpc::Status> {
+    let text = |name: &str| trailers.get(name).and_then(|value| value.to_str().ok());
+    let code = text("grpc-status").and_then(|code| code.parse().ok()).map_or(Code::Unknown, Code::from_number);
+    if code == Code::Ok {
+        return Ok(None);
+    }
+    let details = text("grpc-status-details-bin").and_then(|details| BASE64.decode(details).ok());
+    let details = details.and_then(|details| rpc::Status::decode(Bytes::from(details)).ok());
+    let message = percent_decode_str(text("grpc-message").unwrap_or_default()).decode_utf8_lossy().into_owned();
+    let details = details.map(|status| status.details).unwrap_or_default();
+    Err(rpc::Status { code: code as i32, message, details })
+}
+
+fn broken(what: &str) -> rpc::Status {
+    tracing::error!("{what}");
+    rpc::Status { code: Code::Internal as i32, message: "the answer broke off".to_owned(), details: Vec::new() }
+}

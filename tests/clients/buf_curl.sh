@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# buf curl against a running server, on gRPC and on gRPC-Web, with the schema from reflection and from proto/.
+set -euo pipefail
+# shellcheck source=tests/clients/lib.sh
+source "$(dirname "$0")/lib.sh"
+proto=$(cd "$(dirname "$0")/../../proto" && pwd)
+
+for protocol in grpc grpcweb; do
+    case $protocol in
+        grpc) call() { buf curl --protocol grpc --http2-prior-knowledge "$@"; } ;;
+        # Over HTTP/1.1, which reflection's bidirectional stream cannot use: the schema is read from the files.
+        grpcweb) call() { buf curl --protocol grpcweb --schema "$proto" "$@"; } ;;
+    esac
+    id=buf-$protocol-$run
+    base64 -w0 "$photo" | jq -Rc --arg id "$id" '{imageId: $id, content: .}' >"$work/create"
+    is "$protocol: create" "$(call -d "@$work/create" "$url/$service/CreateImage" | jq -r .image.sha256)" \
+        "$(sha256 "$photo")"
+    is "$protocol: get" "$(call -d "{\"name\":\"images/$id\"}" "$url/$service/GetImage" | jq -r .image.name)" "images/$id"
+    is "$protocol: list" "$(call -d "{\"filter\":\"name = \\\"images/$id\\\"\"}" "$url/$service/ListImages" |
+        jq -r '.images | length')" 1
+    is "$protocol: download" "$(call -d "{\"name\":\"images/$id\"}" "$url/$service/DownloadImage" |
+        jq -r '.chunk.data // empty' | while read -r data; do base64 -d <<<"$data"; done | sha256sum | cut -d' ' -f1)" \
+        "$(sha256 "$photo")"
+    refused "$protocol: not there" not_found call -d '{"name":"images/none"}' "$url/$service/GetImage"
+    call -d "{\"name\":\"images/$id\"}" "$url/$service/DeleteImage" >/dev/null
+    refused "$protocol: deleted" not_found call -d "{\"name\":\"images/$id\"}" "$url/$service/GetImage"
+done
+is "reflection lists" "$(buf curl --protocol grpc --http2-prior-knowledge --list-services "$url" | grep -cx "$service")" 1

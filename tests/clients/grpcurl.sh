@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# grpcurl against a running server: all it knows of the service, it learns by reflection.
+set -euo pipefail
+# shellcheck source=tests/clients/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+call() { grpcurl -plaintext -max-msg-sz 9000000 "$@"; }
+
+has "list" "$(call "$host" list)" "$service"
+has "health is listed" "$(call "$host" list)" grpc.health.v1.Health
+has "methods" "$(call "$host" list "$service")" "$service.DownloadImages"
+has "describe" "$(call "$host" describe "$service.UploadImage")" 'stream .wirephoto.v1.UploadImageRequest'
+has "describe a message" "$(call "$host" describe wirephoto.v1.Image)" 'fixed32 crc32c = 8'
+has "health" "$(call -d "{\"service\":\"$service\"}" "$host" grpc.health.v1.Health/Check)" SERVING
+
+id=grpcurl-$run
+created=$(base64 -w0 "$photo" | jq -Rc --arg id "$id" '{imageId: $id, content: ., image: {displayName: "By grpcurl"}}' |
+    call -d @ "$host" "$service/CreateImage")
+is "created" "$(jq -r .image.sha256 <<<"$created")" "$(sha256 "$photo")"
+is "get" "$(call -d "{\"name\":\"images/$id\"}" "$host" "$service/GetImage" | jq -r .image.displayName)" "By grpcurl"
+is "download" "$(call -d "{\"name\":\"images/$id\"}" "$host" "$service/DownloadImage" |
+    jq -r '.chunk.data // empty' | while read -r data; do base64 -d <<<"$data"; done | sha256sum | cut -d' ' -f1)" \
+    "$(sha256 "$photo")"
+
+# A client stream: the spec, the photograph in pieces of 100,000 bytes, the end.
+{
+    jq -nc --arg id "$id-stream" '{spec: {imageId: $id}}'
+    offset=0 size=$(stat -c %s "$photo")
+    while ((offset < size)); do
+        tail -c +$((offset + 1)) "$photo" | head -c 100000 | base64 -w0 |
+            jq -Rc --arg offset $offset '{writeOffset: $offset, chunk: {data: .}}'
+        offset=$((offset + 100000))
+    done
+    jq -nc --arg offset "$size" '{writeOffset: $offset, finishWrite: true}'
+} >"$work/messages"
+is "client stream" "$(call -d @ "$host" "$service/UploadImage" <"$work/messages" | jq -r .image.sha256)" \
+    "$(sha256 "$photo")"
+
+items=$(jq -nc --arg id "$id" '{name: "images/\($id)", readLimit: 10}, {name: "images/none"}, {name: "images/\($id)"}' |
+    call -d @ "$host" "$service/DownloadImages")
+is "many over one stream: the one missing" "$(jq -r 'select(.error) | "\(.index) \(.error.code)"' <<<"$items")" "1 5"
+is "many over one stream: the first" "$(jq -r 'select((.index // "0") == "0") | .part.chunk.data // empty' <<<"$items" |
+    while read -r data; do base64 -d <<<"$data"; done | wc -c)" 10
+
+refused "not there" 'Code: NotFound' call -d '{"name":"images/none"}' "$host" "$service/GetImage"
+refused "details" 'NOT_FOUND' call -d '{"name":"images/none"}' "$host" "$service/GetImage"
+refused "a stale etag" 'Code: Aborted' call -d "{\"name\":\"images/$id\",\"etag\":\"stale\"}" "$host" "$service/DeleteImage"
+call -d "{\"name\":\"images/$id\"}" "$host" "$service/DeleteImage" >/dev/null
+refused "deleted" 'Code: NotFound' call -d "{\"name\":\"images/$id\"}" "$host" "$service/GetImage"

@@ -1,0 +1,127 @@
+//! Boots the real server on a port of its own, and gives clients of every wire to talk to it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::rt::TokioExecutor;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Status;
+use tonic::body::Body;
+use tower::util::BoxCloneSyncService;
+use tower::ServiceExt as _;
+use wirephoto::guard::Origins;
+use wirephoto::image::{Images, Limits};
+use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
+use wirephoto::server::{self, App};
+use wirephoto::store::Store;
+
+/// Images of the harness may be this large, in bytes.
+pub const MAX_IMAGE_SIZE: u64 = 64 << 20;
+
+/// A running server over a folder of its own. It stops when dropped.
+pub struct Server {
+    pub addr: SocketAddr,
+    pub images: Images,
+    pub dir: TempDir,
+    pub stop: Option<oneshot::Sender<()>>,
+    pub task: JoinHandle<()>,
+}
+
+/// A client of the generated kind, over gRPC or gRPC-Web.
+pub type Rpc = ImageServiceClient<BoxCloneSyncService<Request<Body>, http::Response<Body>, Status>>;
+
+impl Server {
+    /// On `file:`, without fsync: tests are not about power cuts.
+    pub async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    pub async fn start_with(cors_origins: Vec<String>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("file:{}", dir.path().display()), false).await.unwrap();
+        Self::over(store, dir, cors_origins).await
+    }
+
+    pub async fn in_memory() -> Self {
+        Self::over(Store::open("memory:", false).await.unwrap(), tempfile::tempdir().unwrap(), Vec::new()).await
+    }
+
+    async fn over(store: Store, dir: TempDir, cors_origins: Vec<String>) -> Self {
+        let images = Images::open(store, Limits { max_image_size: MAX_IMAGE_SIZE }).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let app = App::new(images.clone(), Origins::new(cors_origins, true), true).await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(async {
+            server::serve(listener, app, shutdown, Duration::from_secs(10)).await.unwrap();
+        });
+        Self { addr, images, dir, stop: Some(stop), task }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// tonic's client, over HTTP/2.
+    pub fn grpc(&self) -> Rpc {
+        let channel = tonic::transport::Endpoint::from_shared(self.url("")).unwrap().connect_lazy();
+        let service = channel.map_err(|error| Status::from_error(error.into()));
+        rpc(BoxCloneSyncService::new(service), self.url(""))
+    }
+
+    /// tonic-web's client, over HTTP/1.1.
+    pub fn grpc_web(&self) -> Rpc {
+        let http = HyperClient::builder(TokioExecutor::new()).build_http();
+        let service = tower::ServiceBuilder::new()
+            .layer(tonic_web::GrpcWebClientLayer::new())
+            .service(http)
+            .map_response(|response: http::Response<_>| response.map(Body::new))
+            .map_err(|error| Status::from_error(error.into()));
+        rpc(BoxCloneSyncService::new(service), self.url(""))
+    }
+
+    /// Blobs, staged files and manifests in the store's folder, by their paths.
+    pub fn files(&self, below: &str) -> Vec<String> {
+        fn walk(dir: &std::path::Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(dir).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { walk(&path, found) } else { found.push(path.display().to_string()) }
+            }
+        }
+        let mut found = Vec::new();
+        walk(&self.dir.path().join(below), &mut found);
+        found.sort();
+        found
+    }
+
+    /// Waits until the folder holds no blob, bounded.
+    pub async fn nothing_kept(&self) {
+        for _ in 0..200 {
+            if self.files("blobs").is_empty() && self.files("manifests").is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("kept: {:?} {:?}", self.files("blobs"), self.files("manifests"));
+    }
+}
+
+fn rpc(service: BoxCloneSyncService<Request<Body>, http::Response<Body>, Status>, origin: String) -> Rpc {
+    ImageServiceClient::with_origin(service, origin.parse().unwrap())
+        .max_decoding_message_size(16 << 20)
+        .max_encoding_message_size(64 << 20)
+}
+
+/// The bytes in pieces of a megabyte.
+pub fn pieces(bytes: &Bytes) -> Vec<Bytes> {
+    (0..bytes.len()).step_by(1 << 20).map(|start| bytes.slice(start..bytes.len().min(start + (1 << 20)))).collect()
+}
