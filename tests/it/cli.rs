@@ -30,6 +30,7 @@ impl Desk {
         let mut server = program()
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
             .arg(format!("file:{}", store.path().display()))
+            .env("WIREPHOTO_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -217,7 +218,8 @@ fn two_files_of_one_id_are_not_put_over_each_other() {
 #[test]
 fn stdin_is_an_image_too() {
     let desk = Desk::new();
-    let mut put = desk.command(&["put", "-", "--name", "piped.png"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut put =
+        desk.command(&["put", "-", "--name", "piped.png"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     put.stdin.take().unwrap().write_all(&png(7)).unwrap();
     assert!(put.wait().unwrap().success());
     assert_eq!(desk.run(&["get", "piped.png", "-o", "-"]).stdout, png(7));
