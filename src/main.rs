@@ -1,6 +1,6 @@
 //! The program: parse, telemetry, dispatch, exit code.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -45,7 +45,7 @@ fn init_telemetry() -> Result<(), Failure> {
     let filter = EnvFilter::try_new(wanted).map_err(|error| {
         Failure::Usage(format!("{VARIABLE}: `{wanted}` is no filter: {error}; write such as info or wirephoto=debug"))
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     Ok(())
 }
 

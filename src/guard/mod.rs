@@ -17,6 +17,7 @@ use axum::middleware::{Next, from_fn};
 use futures::FutureExt as _;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method, Response};
+use tower::util::option_layer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::Error;
@@ -60,7 +61,7 @@ pub fn around(router: Router, origins: Origins) -> Router {
                 }
             }
         }))
-        .layer(cors)
+        .layer(option_layer(cors))
         .layer(from_fn(catch_panics))
         .layer(from_fn(telemetry::observe))
 }
@@ -77,15 +78,16 @@ fn wire_of(request: &Request) -> Wire {
     request.extensions().get().copied().unwrap_or(Wire::Rest)
 }
 
-/// Answers preflights and marks answers, for the origins that were named.
-fn cors(origins: &Origins) -> CorsLayer {
-    let named = origins.named().iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
-    CorsLayer::new()
+/// Answers preflights and marks answers, for the origins that were named. Without any, there is nobody to answer to.
+fn cors(origins: &Origins) -> Option<CorsLayer> {
+    let named: Vec<_> = origins.named().iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(named))
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED)
-        .max_age(PREFLIGHT_AGE)
+        .max_age(PREFLIGHT_AGE);
+    (!origins.named().is_empty()).then_some(layer)
 }
 
 /// A panic is a defect: it is logged, and the caller gets an answer all the same.

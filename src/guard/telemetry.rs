@@ -1,5 +1,6 @@
 //! A request id in and out, and one line in the access log for every request, written when its answer has been sent.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -9,8 +10,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::middleware::Next;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use http_body::{Frame, SizeHint};
-use std::net::SocketAddr;
+use http_body::{Body as _, Frame, SizeHint};
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
@@ -34,7 +34,11 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response<Body> 
     response.headers_mut().insert(X_REQUEST_ID, id);
     entry.status = response.status().as_u16();
     entry.grpc_status = grpc_status(response.headers());
-    response.map(|body| Body::new(Observed { body, entry }))
+    response.map(|body| {
+        // A body that has nothing to send is not asked for it.
+        entry.complete = body.is_end_stream();
+        Body::new(Observed { body, entry })
+    })
 }
 
 /// The client's id if it is safe to repeat, else one of our own.

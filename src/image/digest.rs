@@ -27,8 +27,8 @@ pub(super) struct Digester {
 
 #[derive(Debug)]
 enum State {
-    Idle(Digests),
-    Busy(JoinHandle<Digests>),
+    Idle(Box<Digests>),
+    Busy(JoinHandle<Box<Digests>>),
 }
 
 /// What an upload's bytes add up to.
@@ -43,7 +43,7 @@ pub(super) struct Summary {
 impl Digester {
     pub(super) fn new(sha512: bool) -> Self {
         let sha512 = sha512.then(Sha512::new);
-        Self { state: State::Idle(Digests { sha256: Sha256::new(), sha512, crc32c: 0, size: 0 }) }
+        Self { state: State::Idle(Box::new(Digests { sha256: Sha256::new(), sha512, crc32c: 0, size: 0 })) }
     }
 
     /// Adds a part; returns once the part before it is done.
@@ -72,7 +72,7 @@ impl Digester {
         })
     }
 
-    async fn idle(&mut self) -> Result<&Digests> {
+    async fn idle(&mut self) -> Result<&Box<Digests>> {
         if let State::Busy(busy) = &mut self.state {
             self.state = State::Idle(busy.await.map_err(Error::internal)?);
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use futures::stream::TryStreamExt as _;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 
 use super::id::ImageId;
 use super::manifest::Manifest;
@@ -101,14 +101,11 @@ impl Index {
 
     /// Brings the index up to the store, unless that was done a moment ago. Callers at the same time share the work.
     pub(super) async fn refresh_if_old(&self, manifests: &Manifests) -> Result<()> {
-        let mut refreshed = self.refreshed.lock().await;
-        if refreshed.is_none_or(|at| at.elapsed() >= MAX_AGE) {
-            // Of the time before it began: what was written meanwhile may be missed.
-            let began = Instant::now();
-            self.refresh(manifests).await?;
-            *refreshed = Some(began);
+        let refreshed = self.refreshed.lock().await;
+        match *refreshed {
+            Some(at) if at.elapsed() < MAX_AGE => Ok(()),
+            _ => self.refresh_alone(manifests, refreshed).await,
         }
-        Ok(())
     }
 
     /// Brings the index up to the store: reads what is new or has another tag, drops what is gone.
@@ -116,6 +113,12 @@ impl Index {
     /// # Errors
     /// Manifests of a later format; a store that fails. One that is damaged is logged and left out.
     pub(super) async fn refresh(&self, manifests: &Manifests) -> Result<()> {
+        self.refresh_alone(manifests, self.refreshed.lock().await).await
+    }
+
+    async fn refresh_alone(&self, manifests: &Manifests, mut refreshed: MutexGuard<'_, Option<Instant>>) -> Result<()> {
+        // As old as the time it began: what others write meanwhile may be missed.
+        let began = Instant::now();
         self.write().touched = Some(HashSet::new());
         let found = self.find(manifests).await;
         let mut state = self.write();
@@ -135,6 +138,7 @@ impl Index {
                 }
             }
         }
+        *refreshed = Some(began);
         Ok(())
     }
 

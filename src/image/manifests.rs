@@ -32,6 +32,11 @@ impl Manifests {
         }
     }
 
+    /// The version of what is there, even if it is no manifest.
+    pub(super) async fn version(&self, id: &ImageId) -> Result<Option<UpdateVersion>> {
+        Ok(self.store.read(&StorageKey::manifest(id.as_str())).await?.map(|(_, version)| version))
+    }
+
     /// Writes durably over the version that is there, or as a new one. An exclusive store has no versions to
     /// compare: there the caller holds the image's lock.
     pub(super) async fn write(&self, manifest: &Manifest, over: Option<UpdateVersion>) -> Result<Written> {

@@ -48,8 +48,16 @@ impl Core {
         mark: Option<&RequestMark>,
         make: impl Fn(Option<&Manifest>) -> Result<Manifest>,
     ) -> Result<Exchanged, NotExchanged> {
+        // What lies where the manifest should be and is none: it may be written over.
+        let mut damaged = None;
         for attempt in 0..ATTEMPTS {
-            let current = self.current(id).await?;
+            let current = match self.current(id).await {
+                Err(error) if error.reason == Reason::DataLoss => {
+                    damaged = self.manifests.version(id).await?;
+                    None
+                }
+                current => current?,
+            };
             if let Some((manifest, _)) = &current
                 && mark.is_some()
                 && manifest.request.as_ref() == mark
@@ -58,15 +66,21 @@ impl Core {
             }
             let (previous, over) = current.unzip();
             let next = Arc::new(make(previous.as_deref())?);
-            match self.manifests.write(&next, over).await {
+            match self.manifests.write(&next, over.or(damaged.take())).await {
                 Ok(Written::Done(version)) => return Ok(self.exchanged(next, previous, version)),
-                Ok(Written::Conflict) => {
-                    if let Some(version) = self.written_before(&next).await? {
-                        return Ok(self.exchanged(next, previous, version));
-                    }
-                    tokio::time::sleep(Duration::from_millis(5 << attempt)).await;
-                }
                 Err(error) => return self.after_failure(next, previous, error).await,
+                Ok(Written::Conflict) => {}
+            }
+            match self.manifests.read(id).await {
+                // Clouds call it a conflict when a retry of theirs meets what their first try had written.
+                Ok(Some((found, version))) if found == *next => return Ok(self.exchanged(next, previous, version)),
+                // Something put it there that is not this server.
+                Ok(Some((found, version))) if self.store.is_exclusive() => {
+                    self.index.insert(Arc::new(found), version.e_tag);
+                }
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5 << attempt)).await,
+                Err(error) if error.reason == Reason::DataLoss => damaged = self.manifests.version(id).await?,
+                Err(error) => return Err(error.into()),
             }
         }
         let message = format!("images/{id} is being written by many at once: try again");
@@ -78,7 +92,6 @@ impl Core {
         Exchanged { manifest: next, previous, replayed: false }
     }
 
-    /// Clouds call it a conflict when a retry of theirs meets what their first try had written.
     async fn written_before(&self, next: &Manifest) -> Result<Option<UpdateVersion>> {
         let found = self.manifests.read(&next.id).await?;
         Ok(found.filter(|(found, _)| found == next).map(|(_, version)| version))

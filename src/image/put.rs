@@ -12,7 +12,7 @@ use super::probe::{Probe, probe};
 use super::publish::NotExchanged;
 use super::requests::{Outcome, Request, reused};
 use super::{Core, Piece, Put, Stored, fields};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::store::StagedBlob;
 
 /// Everything a publication needs, so that it can go on without its caller.
@@ -62,18 +62,26 @@ impl Core {
     /// Which image it will be, and what is there of it now.
     async fn target(&self, put: &Put, request: Option<&Request>) -> Result<(ImageId, Option<Arc<Manifest>>)> {
         if let Some(id) = &put.id {
-            return Ok((id.clone(), self.current(id).await?.map(|(manifest, _)| manifest)));
+            return Ok((id.clone(), self.readable(id).await?));
         }
         let Some(request) = request else {
             return Ok((ImageId::random(), None));
         };
         let id = request.image_id()?;
-        let current = self.current(&id).await?.map(|(manifest, _)| manifest);
+        let current = self.readable(&id).await?;
         if current.is_some() && request.done(current.as_deref())?.is_none() {
             // Made by a request of this id so long ago that it is not known any more.
             return Ok((ImageId::random(), None));
         }
         Ok((id, current))
+    }
+
+    /// The manifest that is there; none if it is damaged, so that putting the image again mends it.
+    async fn readable(&self, id: &ImageId) -> Result<Option<Arc<Manifest>>> {
+        match self.current(id).await {
+            Err(error) if error.reason == Reason::DataLoss => Ok(None),
+            current => Ok(current?.map(|(manifest, _)| manifest)),
+        }
     }
 
     /// Answers a request that was done already, once its bytes have shown that it is the same.

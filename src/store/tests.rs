@@ -1,0 +1,61 @@
+//! URLs of stores, and what a folder promises.
+
+use super::*;
+use crate::error::Reason;
+
+#[tokio::test]
+async fn a_url_that_is_no_stores_is_refused_with_the_mend() {
+    for url in ["", "wirephoto-data", "ftp://host/x", "file:", "file://host/dir", "https://example.com/x", "s3:"] {
+        let error = Store::open(url, true).await.unwrap_err();
+        assert_eq!(error.reason, Reason::InvalidRequest, "{url}");
+        assert!(error.message.contains("file:DIR"), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_in_a_url_is_not_repeated() {
+    let error = Store::open("ftp://me:hunter2@host/x?sig=hunter2", true).await.unwrap_err();
+    assert!(error.message.contains("host/x") && !error.message.contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_is_made_and_has_one_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("not/there yet");
+    for url in [format!("file:{}", deep.display()), format!("file://{}", deep.display())] {
+        let store = Store::open(&url, true).await.unwrap();
+        assert!(store.is_exclusive());
+        assert!(deep.is_dir());
+        let error = Store::open(&url, true).await.unwrap_err();
+        assert!(error.message.contains("another wirephoto serves this folder"), "{error}");
+        store.ready().await.unwrap();
+    }
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = Store::open(&format!("file:{}", file.display()), true).await.unwrap_err();
+    assert!(error.message.contains("cannot be created"), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_is_not_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("file:{}", dir.path().display()), true).await.unwrap();
+    drop(dir);
+    assert_eq!(store.ready().await.unwrap_err().reason, Reason::Unavailable);
+}
+
+#[tokio::test]
+async fn small_objects_are_written_under_a_condition() {
+    let dir = tempfile::tempdir().unwrap();
+    for url in ["memory:".to_owned(), format!("file:{}", dir.path().display())] {
+        let store = Store::open(&url, true).await.unwrap();
+        let key = StorageKey::manifest("a");
+        assert_eq!(store.read(&key).await.unwrap(), None);
+        assert!(matches!(store.write(&key, b"1".to_vec(), PutMode::Create).await.unwrap(), Written::Done(_)));
+        assert_eq!(store.write(&key, b"2".to_vec(), PutMode::Create).await.unwrap(), Written::Conflict);
+        assert_eq!(store.read(&key).await.unwrap().unwrap().0, "1");
+        assert!(store.remove(&key).await.unwrap());
+        assert_eq!(store.read(&key).await.unwrap(), None);
+        store.remove(&key).await.unwrap();
+    }
+}

@@ -12,5 +12,6 @@ mod library;
 mod listing;
 mod parity;
 mod photo;
+mod process;
 mod raw;
 mod wires;

@@ -22,11 +22,27 @@ const photo = required("WIREPHOTO_PHOTO");
 const large = required("WIREPHOTO_LARGE");
 const shots = process.env.WIREPHOTO_SCREENSHOTS;
 
-const sha256 = async (path) => createHash("sha256").update(await readFile(path)).digest("hex");
+const sha256 = async (path) =>
+  createHash("sha256")
+    .update(await readFile(path))
+    .digest("hex");
 const photoNamed = async (name) => ({ name, mimeType: "application/octet-stream", buffer: await readFile(photo) });
 const fileInput = (page) => page.locator("input[type=file]");
+const cards = (page) => page.locator("[data-name]");
 const cardNamed = (page, id) => page.locator(`[data-name="images/${id}"] a`);
 const downloads = (requests) => requests.filter((request) => new URL(request.url()).pathname === DOWNLOAD);
+
+/** Ids of the images these tests leave behind, to be deleted. */
+const left = new Set();
+const leave = (id) => {
+  left.add(id);
+  return id;
+};
+
+async function put(id, path) {
+  const answer = await fetch(`${server}/i/${leave(id)}`, { method: "PUT", body: await readFile(path) });
+  assert.ok(answer.ok, await answer.text());
+}
 
 describe("the page", () => {
   let browser;
@@ -38,6 +54,7 @@ describe("the page", () => {
   });
   after(async () => {
     await browser?.close();
+    for (const id of left) await fetch(`${server}/i/${id}`, { method: "DELETE" });
   });
   beforeEach(async () => {
     tab = await open(browser);
@@ -102,6 +119,8 @@ describe("the page", () => {
 
   it("offers another name when one is taken", async () => {
     const extension = extname(photo).toLowerCase();
+    leave(`twice${extension}`);
+    leave(`twice-2${extension}`);
     await page.goto(server);
     await fileInput(page).setInputFiles(await photoNamed(`twice${extension}`));
     await cardNamed(page, `twice${extension}`).waitFor();
@@ -114,22 +133,82 @@ describe("the page", () => {
     assert.equal(await cardNamed(page, `twice${extension}`).count(), 1);
   });
 
+  it("makes the ids that the command makes", async () => {
+    await page.goto(server);
+    for (const [name, id] of [
+      ["Größe.PNG", "gr-e.png"],
+      ["a. b .png", "a.b.png"],
+      ["写真.jpg", "image-ef5873d6.jpg"],
+      [".hidden", "hidden"],
+    ]) {
+      await fileInput(page).setInputFiles(await photoNamed(name));
+      await cardNamed(page, leave(id)).waitFor();
+      assert.equal(await cardNamed(page, id).locator(".card-title").textContent(), name);
+    }
+  });
+
   it("gives the server's own words for a file that is no image", async () => {
     await page.goto(server);
-    const text = { name: "notes.jpg", mimeType: "image/jpeg", buffer: Buffer.from("Dear diary, this is no image at all.\n") };
+    const text = {
+      name: "notes.jpg",
+      mimeType: "image/jpeg",
+      buffer: Buffer.from("Dear diary, this is no image at all.\n"),
+    };
     const answered = page.waitForResponse((response) => response.url().endsWith("/CreateImage"));
     await fileInput(page).setInputFiles(text);
-    const said = trailer(await (await answered).body(), "grpc-message");
+    const answer = await answered;
+    const headers = await answer.allHeaders();
+    // A refusal without a message has its trailers in the header, or as all there is of the body.
+    const said = decodeURIComponent(headers["grpc-message"] ?? trailer(await answer.body(), "grpc-message"));
     assert.notEqual(said, "");
     await page.getByRole("alert").getByText(said).waitFor();
     assert.equal(await cardNamed(page, "notes.jpg").count(), 0);
     assert.equal((await fetch(`${server}/i/notes.jpg`)).status, 404);
   });
 
+  it("shows more images than a page holds, each once", async () => {
+    const ids = Array.from({ length: 30 }, (_, number) => `page-test-${number}`);
+    for (const id of ids) await put(id, photo);
+    await page.goto(server);
+    await cardNamed(page, "page-test-29").waitFor();
+    const before = await cards(page).count();
+    assert.ok(before < ids.length, `${before} on the first page`);
+    const more = page.getByRole("button", { name: "Show more" });
+    while ((await more.count()) > 0) {
+      await more.click();
+      await page.locator(".list:not([aria-busy])").waitFor();
+    }
+    for (const id of ids) assert.equal(await cardNamed(page, id).count(), 1, id);
+  });
+
+  it("can be used by keyboard, and gives the focus back", async () => {
+    const id = "keyboard-test";
+    await put(id, photo);
+    await page.goto(server);
+    await cardNamed(page, id).focus();
+    await page.keyboard.press("Enter");
+    await page.getByText("SHA-256 verified").first().waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("heading", { name: "Images" }).waitFor();
+    assert.ok(await cardNamed(page, id).evaluate((link) => link === document.activeElement));
+  });
+
+  it("fits a narrow screen", async () => {
+    const id = "a-name-as-long-as-cameras-and-the-people-who-own-them-like-to-make-names-0123456789";
+    await put(id, photo);
+    await page.setViewportSize({ width: 360, height: 740 });
+    const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    await page.goto(server);
+    await cardNamed(page, id).waitFor();
+    assert.ok((await overflow()) <= 0, "the list");
+    await cardNamed(page, id).click();
+    await page.getByText("SHA-256 verified").first().waitFor();
+    assert.ok((await overflow()) <= 0, "the viewer");
+  });
+
   it("stops a large image in mid-stream and goes on from there", async () => {
     const id = `large-one${extname(large).toLowerCase()}`;
-    const put = await fetch(`${server}/i/${id}`, { method: "PUT", body: await readFile(large) });
-    assert.ok(put.ok, await put.text());
+    await put(id, large);
 
     await page.goto(server);
     const endThrottle = await throttle(page, 8_000_000);
@@ -139,7 +218,10 @@ describe("the page", () => {
     const broken = page.waitForEvent("requestfailed", (request) => new URL(request.url()).pathname === DOWNLOAD);
     await page.getByRole("button", { name: "Stop" }).click();
     assert.match((await broken).failure().errorText, /ERR_ABORTED/);
-    await page.locator(".progress-figures").getByText(/^Stopped at .+ of /).waitFor();
+    await page
+      .locator(".progress-figures")
+      .getByText(/^Stopped at .+ of /)
+      .waitFor();
     assert.ok((await bar.evaluate((element) => element.value)) < 1);
 
     await endThrottle();
@@ -152,26 +234,30 @@ describe("the page", () => {
   it("sends a large image as plain bytes, with its progress", async () => {
     await page.goto(server);
     await fileInput(page).setInputFiles(large);
-    const row = page.getByRole("listitem").filter({ has: page.getByRole("progressbar", { name: `Upload of ${basename(large)}` }) });
-    await row.waitFor();
+    await page.getByRole("progressbar", { name: `Upload of ${basename(large)}` }).waitFor();
     await page.getByText(`${basename(large)} is kept as`).waitFor({ timeout: 120_000 });
     const puts = tab.requests.filter((request) => request.method() === "PUT");
     assert.equal(puts.length, 1);
     assert.equal((await puts[0].allHeaders())["if-none-match"], "*");
+    const id = leave(basename(new URL(puts[0].url()).pathname));
+    assert.equal(await cardNamed(page, id).locator(".card-title").textContent(), basename(large));
     const kept = await fetch(puts[0].url());
     const bytes = Buffer.from(await kept.arrayBuffer());
     assert.equal(createHash("sha256").update(bytes).digest("hex"), await sha256(large));
   });
 });
 
-/** A field of a gRPC-Web body's trailers, percent-decoded; empty when it is not there. */
+/** A field of a gRPC-Web body's trailers; empty when it is not there. */
 function trailer(body, name) {
-  for (let at = 0; at + 5 <= body.length; ) {
+  for (let at = 0; at + 5 <= body.length;) {
     const length = body.readUInt32BE(at + 1);
     if (body[at] & 0x80) {
-      const lines = body.subarray(at + 5, at + 5 + length).toString("latin1").split("\r\n");
+      const lines = body
+        .subarray(at + 5, at + 5 + length)
+        .toString("latin1")
+        .split("\r\n");
       const line = lines.find((each) => each.toLowerCase().startsWith(`${name}:`)) ?? "";
-      return decodeURIComponent(line.slice(name.length + 1).trim());
+      return line.slice(name.length + 1).trim();
     }
     at += 5 + length;
   }

@@ -40,6 +40,12 @@ export function isTaken(error: unknown): boolean {
   return ConnectError.from(error).code === Code.AlreadyExists;
 }
 
+/** Whether sending the same again can end otherwise: it cannot when the request itself is at fault. */
+export function mayRetry(error: unknown): boolean {
+  if (error instanceof Refusal) return error.status < 400 || error.status === 429 || error.status >= 500;
+  return ConnectError.from(error).code !== Code.InvalidArgument;
+}
+
 export function isNotFound(error: unknown): boolean {
   return ConnectError.from(error).code === Code.NotFound;
 }

@@ -1,23 +1,28 @@
 // Image ids: from file names, from resource names, and the next one when one is taken.
 
 const MAX_LENGTH = 128;
+/** Longest ending that is kept when a name is cut. */
+const MAX_ENDING = 16;
 
-/** The id for a file, made as `wirephoto put` makes it: `My Photo (2).jpg` is `my-photo-2.jpg`. */
+/**
+ * The id for a file, made as `wirephoto put` makes it: `My Photo (2).jpg` is `my-photo-2.jpg`.
+ *
+ * A name of which nothing would be left, such as `写真.jpg`, becomes `image-` with a checksum of it.
+ */
 export function idForFile(fileName: string): string {
-  const id = fileName
-    .toLowerCase()
-    .replace(/[^a-z0-9._]+/g, "-")
-    .replace(/-*\.[-.]*/g, ".")
-    .replace(/^[^a-z0-9]+|[^a-z0-9]+$/g, "");
-  return id === "" ? "image" : shorten(id, "");
+  const dot = fileName.lastIndexOf(".");
+  const [stem, ending] = dot > 0 ? [fileName.slice(0, dot), slug(fileName.slice(dot + 1))] : [fileName, ""];
+  const checksum = () => `image-${crc32c(new TextEncoder().encode(fileName)).toString(16).padStart(8, "0")}`;
+  const id = (slug(stem) || checksum()).slice(0, MAX_LENGTH - MAX_ENDING - 1).replace(/[-._]+$/, "");
+  return ending === "" ? id : `${id}.${ending.slice(0, MAX_ENDING)}`;
 }
 
 /** The id after this one: `photo.jpg`, `photo-2.jpg`, `photo-3.jpg`. */
 export function nextId(id: string): string {
-  const [stem, extension] = split(id);
-  const counted = /^(.*)-(\d{1,6})$/.exec(stem);
-  const [base, number] = counted ? [counted[1] ?? stem, Number(counted[2]) + 1] : [stem, 2];
-  return shorten(`${base}${extension}`, `-${number}`);
+  const [, stem = id, ending = ""] = /^(.+)(\.[A-Za-z0-9]{1,16})$/.exec(id) ?? [];
+  const [, base = stem, number = "1"] = /^(.+)-(\d{1,6})$/.exec(stem) ?? [];
+  const suffix = `-${Number(number) + 1}${ending}`;
+  return base.slice(0, MAX_LENGTH - suffix.length) + suffix;
 }
 
 /** The id in the resource name `images/{id}`. */
@@ -25,13 +30,19 @@ export function idOf(name: string): string {
   return name.replace(/^images\//, "");
 }
 
-/** Puts `suffix` before the extension, and cuts what stands before it so that the whole fits. */
-function shorten(id: string, suffix: string): string {
-  const [stem, extension] = split(id);
-  return stem.slice(0, MAX_LENGTH - extension.length - suffix.length) + suffix + extension;
+/** Lower-case ASCII letters, digits and `_`, with runs of anything else as one `-`, or as one `.` if it has a dot. */
+function slug(text: string): string {
+  const lower = text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+  const joined = lower.replace(/[^a-z0-9_]+/g, (run) => (run.includes(".") ? "." : "-"));
+  return joined.replace(/^[-._]+|[-._]+$/g, "");
 }
 
-function split(id: string): [stem: string, extension: string] {
-  const match = /^(.+)(\.[a-z0-9]{1,8})$/i.exec(id);
-  return match ? [match[1] ?? id, match[2] ?? ""] : [id, ""];
+/** CRC-32C (Castagnoli), bit by bit: names are short. */
+function crc32c(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ (crc & 1 ? 0x82f63b78 : 0);
+  }
+  return ~crc >>> 0;
 }

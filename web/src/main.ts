@@ -12,7 +12,7 @@ const upload = new Upload((image) => list.add(image));
 const viewer = new Viewer((name) => {
   list.remove(name);
   notice(`${name} is deleted.`);
-  location.hash = "#/";
+  if (location.hash === `#/${name}`) location.hash = "#/";
 });
 const home = el("div", { class: "home" }, upload.element, list.element);
 
@@ -33,7 +33,7 @@ function route(): void {
   document.title = "Wirephoto";
   if (wasViewing) {
     scrollTo(0, scrolled);
-    list.focus(viewer.name);
+    if (!list.focus(viewer.name)) main.focus();
   }
 }
 

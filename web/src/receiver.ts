@@ -53,7 +53,10 @@ export class Receiver {
   /** False when the bytes we hold are of an image that was replaced since. */
   async #stream(signal: AbortSignal, onProgress: () => void): Promise<boolean> {
     const held = this.image;
-    for await (const message of client.downloadImage({ name: this.name, readOffset: BigInt(this.received) }, { signal })) {
+    for await (const message of client.downloadImage(
+      { name: this.name, readOffset: BigInt(this.received) },
+      { signal },
+    )) {
       if (message.image !== undefined) {
         if (held !== undefined && held.generation !== message.image.generation) return false;
         this.image = message.image;

@@ -18,7 +18,9 @@ export class Sender {
 
   /** Resolves to the image once the server keeps it; never replaces another. `onProgress` is told the bytes sent. */
   async send(signal: AbortSignal, onProgress: (sent: number) => void): Promise<Image> {
-    return this.file.size <= INLINE_LIMIT ? await this.#inline(signal, onProgress) : await this.#streamed(signal, onProgress);
+    return this.file.size <= INLINE_LIMIT
+      ? await this.#inline(signal, onProgress)
+      : await this.#streamed(signal, onProgress);
   }
 
   // The type that a browser guesses from a file's extension is no claim worth making: the server looks at the bytes.
@@ -42,10 +44,8 @@ export class Sender {
 
   async #streamed(signal: AbortSignal, onProgress: (sent: number) => void): Promise<Image> {
     await this.#put(signal, onProgress);
-    const { image } = await client.updateImage(
-      { image: { name: `images/${this.id}`, displayName: this.file.name }, updateMask: { paths: ["display_name"] } },
-      { signal, timeoutMs: QUICK },
-    );
+    // From here on the image is kept: nothing is left to stop.
+    const { image } = await client.getImage({ name: `images/${this.id}` }, { timeoutMs: QUICK });
     if (image === undefined) throw new Error("The server kept the image and did not describe it.");
     return image;
   }
@@ -62,13 +62,19 @@ export class Sender {
       request.onerror = () => reject(new Refusal(0, "The connection broke before the server answered."));
       request.onabort = () => reject(signal.reason);
       request.onloadend = () => signal.removeEventListener("abort", abort);
-      request.open("PUT", `/i/${this.id}`);
+      request.open("PUT", `/i/${encodeURIComponent(this.id)}`);
       request.setRequestHeader("Content-Type", "application/octet-stream");
+      request.setRequestHeader("Content-Disposition", `attachment; filename*=UTF-8''${extended(this.file.name)}`);
       request.setRequestHeader("If-None-Match", "*");
       request.setRequestHeader("Idempotency-Key", this.#requestId);
       request.send(this.file);
     });
   }
+}
+
+/** Text as the value of a header parameter (RFC 8187). */
+function extended(text: string): string {
+  return encodeURIComponent(text).replace(/['()*]/g, (each) => `%${each.charCodeAt(0).toString(16)}`);
 }
 
 /** The words of an `application/problem+json` answer (RFC 9457), or as much as can be said without one. */

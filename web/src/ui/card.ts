@@ -16,7 +16,12 @@ export function isDrawn(mediaType: string): boolean {
 }
 
 export function card(image: Image): HTMLLIElement {
-  const caption = el("span", { class: "card-caption" }, el("span", { class: "card-title" }, title(image)), facts(image));
+  const caption = el(
+    "span",
+    { class: "card-caption" },
+    el("span", { class: "card-title" }, title(image)),
+    facts(image),
+  );
   const link = el("a", { class: "card", href: `#/${image.name}` }, picture(image), caption);
   return el("li", { "data-name": image.name }, link);
 }

@@ -19,6 +19,7 @@ export function confirm(question: string, explanation: string, yes: string): Pro
       dialog.remove();
       resolve(dialog.returnValue === "yes");
     });
+    addEventListener("hashchange", () => dialog.close("no"), { once: true });
     document.body.append(dialog);
     dialog.showModal();
     no.focus();

@@ -4,6 +4,9 @@ import { timestampDate, type Timestamp } from "@bufbuild/protobuf/wkt";
 
 import type { Image } from "../gen/wirephoto/v1/image_service_pb";
 
+/** A space that no line breaks at. */
+const SPACE = "\u00a0";
+
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 
 /** `61 bytes`, `4.2 MB`: powers of 1000. */
@@ -14,7 +17,7 @@ export function bytes(count: number): string {
     value /= 1000;
     unit += 1;
   }
-  return `${unit === 0 || value >= 99.95 ? value.toFixed(0) : value.toFixed(1)} ${UNITS[unit]}`;
+  return `${unit === 0 || value >= 99.95 ? value.toFixed(0) : value.toFixed(1)}${SPACE}${UNITS[unit]}`;
 }
 
 /** `1,234,567`. */
@@ -24,11 +27,14 @@ export function grouped(count: number | bigint): string {
 
 /** `JPEG` for `image/jpeg`. */
 export function typeName(mediaType: string): string {
-  return mediaType.replace(/^image\//, "").replace(/\+xml$/, "").toUpperCase();
+  return mediaType
+    .replace(/^image\//, "")
+    .replace(/\+xml$/, "")
+    .toUpperCase();
 }
 
 export function dimensions(image: Image): string {
-  return `${image.width} × ${image.height}`;
+  return `${image.width}${SPACE}×${SPACE}${image.height}`;
 }
 
 /** The name people gave the image, or its id. */

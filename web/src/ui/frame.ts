@@ -9,8 +9,10 @@ export class Frame {
 
   /** An empty frame of the image's shape. */
   expect(image: Image): void {
-    this.element.style.setProperty("--width", String(image.width));
-    this.element.style.setProperty("--height", String(image.height));
+    if (image.width > 0 && image.height > 0) {
+      this.element.style.setProperty("--width", String(image.width));
+      this.element.style.setProperty("--height", String(image.height));
+    }
     this.element.classList.toggle("alpha", image.hasAlpha);
     this.element.replaceChildren(this.#scan);
   }

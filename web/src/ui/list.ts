@@ -57,9 +57,11 @@ export class List {
     this.#tell();
   }
 
-  /** Brings the focus back to the image one comes from. */
-  focus(name: string): void {
-    this.#cards.get(name)?.querySelector("a")?.focus();
+  /** Brings the focus back to the image one comes from; false when it is not in the list. */
+  focus(name: string): boolean {
+    const link = this.#cards.get(name)?.querySelector("a");
+    link?.focus();
+    return link != null;
   }
 
   async #load(pageToken: string): Promise<void> {
@@ -79,7 +81,12 @@ export class List {
       this.#tell();
     } catch (error) {
       if (loading.signal.aborted) return;
-      this.#foot.replaceChildren(problem(error, button("Try again", "quiet", () => void this.#load(pageToken))));
+      this.#foot.replaceChildren(
+        problem(
+          error,
+          button("Try again", "quiet", () => void this.#load(pageToken)),
+        ),
+      );
     }
     this.element.removeAttribute("aria-busy");
   }

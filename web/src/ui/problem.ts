@@ -5,8 +5,11 @@ import { el } from "./dom";
 
 export function problem(error: unknown, ...actions: Node[]): HTMLElement {
   const { message, points } = inWords(error);
-  const element = el("div", { class: "alert", role: "alert" }, el("p", {}, message));
-  if (points.length > 0) element.append(el("ul", {}, ...points.map((point) => el("li", {}, point))));
-  if (actions.length > 0) element.append(el("div", { class: "actions" }, ...actions));
-  return element;
+  const said: Node[] = [el("p", {}, message)];
+  if (points.length > 0) said.push(el("ul", {}, ...points.map((point) => el("li", {}, point))));
+  return alertBox(...said, ...(actions.length > 0 ? [el("div", { class: "actions" }, ...actions)] : []));
+}
+
+export function alertBox(...children: Node[]): HTMLElement {
+  return el("div", { class: "alert", role: "alert" }, ...children);
 }

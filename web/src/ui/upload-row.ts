@@ -1,14 +1,14 @@
 // One file on its way: its progress, and what can be done when it does not arrive.
 
 import { client, QUICK } from "../client";
-import { isNotFound, isTaken } from "../errors";
+import { isNotFound, isTaken, mayRetry } from "../errors";
 import type { Image } from "../gen/wirephoto/v1/image_service_pb";
 import { idForFile, nextId } from "../ids";
 import { Sender } from "../sender";
 import { button, el } from "./dom";
 import { bytes } from "./format";
 import { notice } from "./notice";
-import { problem } from "./problem";
+import { alertBox, problem } from "./problem";
 import { Progress } from "./progress";
 
 /** Names looked at before one is offered without knowing whether it is free. */
@@ -32,7 +32,10 @@ export class UploadRow {
     this.element = el("li", { class: "upload-row" }, head, this.#below);
     this.#id.textContent = this.#sender.id;
     const wait = el("p", { class: "muted" }, `${bytes(file.size)}, waiting for its turn`);
-    this.#below.replaceChildren(wait, this.#dismiss("Do not send", () => this.#stop.abort()));
+    this.#below.replaceChildren(
+      wait,
+      this.#dismiss("Do not send", () => this.#stop.abort()),
+    );
   }
 
   /** Sends the file; when it ends, well or not, this row says so and the next file may go. */
@@ -46,11 +49,13 @@ export class UploadRow {
     this.#progress.resume();
     this.#progress.start();
     try {
-      const image = await this.#sender.send(signal, (sent) => this.#progress.update(Math.min(sent, this.file.size), this.file.size));
+      const image = await this.#sender.send(signal, (sent) =>
+        this.#progress.update(Math.min(sent, this.file.size), this.file.size),
+      );
       this.#stored(image);
     } catch (error) {
       if (signal.aborted) this.#stopped();
-      else if (isTaken(error)) await this.#offerAnotherName(error);
+      else if (isTaken(error)) await this.#offerAnotherName();
       else this.#failed(error);
     }
   }
@@ -62,29 +67,31 @@ export class UploadRow {
   }
 
   #stopped(): void {
-    const words = el("p", { class: "muted", role: "status" }, "Stopped. Nothing was kept.");
+    const words = el("p", { class: "muted", role: "status" }, "Stopped before the server had all of it.");
     this.#below.replaceChildren(el("div", { class: "upload-line" }, words, this.#again(), this.#dismiss("Dismiss")));
   }
 
   #failed(error: unknown): void {
-    this.#below.replaceChildren(problem(error, this.#again(), this.#dismiss("Dismiss")));
+    const again = mayRetry(error) ? [this.#again()] : [];
+    this.#below.replaceChildren(problem(error, ...again, this.#dismiss("Dismiss")));
   }
 
-  async #offerAnotherName(error: unknown): Promise<void> {
+  async #offerAnotherName(): Promise<void> {
     const taken = this.#sender.id;
     const input = el("input", { type: "text", "aria-label": "Another name", spellcheck: false, autocomplete: "off" });
     input.value = await freeId(taken);
     const go = () => {
-      this.#sender = new Sender(this.file, input.value.trim());
+      const id = input.value.trim();
+      if (id === "") return;
+      this.#sender = new Sender(this.file, id);
       void this.send();
     };
     input.addEventListener("keydown", (event) => {
       if (event.key === "Enter") go();
     });
     const words = el("p", {}, "The name ", el("code", {}, taken), " is taken. Send it under another?");
-    const alert = problem(error, input, button("Send", "primary", go), this.#dismiss("Dismiss"));
-    alert.prepend(words);
-    this.#below.replaceChildren(alert);
+    const actions = el("div", { class: "actions" }, input, button("Send", "primary", go), this.#dismiss("Dismiss"));
+    this.#below.replaceChildren(alertBox(words, actions));
     input.select();
   }
 

@@ -39,14 +39,15 @@ export class Upload {
       document.body.classList.remove("dragging");
       if (!event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
-      location.hash = "#/";
       this.#take(event.dataTransfer.files);
     });
     document.addEventListener("paste", (event) => this.#take(event.clipboardData?.files));
   }
 
   #take(files: FileList | null | undefined): void {
-    for (const file of files ?? []) {
+    if (!files?.length) return;
+    if (location.hash.startsWith("#/images/")) location.hash = "#/";
+    for (const file of files) {
       const row = new UploadRow(file, this.onStored);
       this.#rows.append(row.element);
       this.#queue = this.#queue.then(() => row.send());

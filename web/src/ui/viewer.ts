@@ -7,9 +7,9 @@ import { isDrawn } from "./card";
 import { confirm } from "./confirm";
 import { details, takeAlong } from "./details";
 import { button, el } from "./dom";
-import { bytes, title } from "./format";
+import { bytes, title, typeName } from "./format";
 import { Frame } from "./frame";
-import { problem } from "./problem";
+import { alertBox, problem } from "./problem";
 import { Progress } from "./progress";
 
 const VERDICTS: Record<Exclude<Verdict, "differs">, string> = {
@@ -29,15 +29,19 @@ export class Viewer {
   readonly #progress = new Progress("Download");
   readonly #actions = el("div", { class: "actions" });
   readonly #alert = el("div");
+  readonly #take = el("div", { class: "take" });
   readonly #about = el("div", { class: "about" });
   #receiver = new Receiver("");
   #stop = new AbortController();
   #url: string | undefined;
+  /** Version that the page describes now. */
+  #described: string | undefined;
 
   constructor(private readonly onDeleted: (name: string) => void) {
     const back = el("a", { class: "back", href: "#/" }, "← All images");
     const status = el("div", { class: "stage-foot" }, this.#progress.element, this.#actions);
-    const stage = el("div", { class: "stage" }, this.#frame.element, status, this.#alert);
+    const mat = el("div", { class: "mat" }, this.#frame.element);
+    const stage = el("div", { class: "stage" }, mat, status, this.#alert, this.#take);
     this.element.append(back, this.#heading, el("div", { class: "viewer-body" }, stage, this.#about));
   }
 
@@ -50,7 +54,9 @@ export class Viewer {
     this.close();
     this.#receiver = new Receiver(name);
     this.#heading.textContent = name;
+    this.#described = undefined;
     this.#about.replaceChildren();
+    this.#take.replaceChildren();
     this.#heading.focus();
     void this.#receive();
   }
@@ -89,22 +95,22 @@ export class Viewer {
   #advance(receiver: Receiver): void {
     const { image, received, total } = receiver;
     if (image === undefined) return;
-    if (this.#about.childElementCount === 0) this.#describe(image);
+    if (this.#described !== image.etag) this.#describe(image);
     this.#progress.update(received, total);
     this.#frame.fill(total === 0 ? 1 : received / total);
   }
 
   #describe(image: Image): void {
+    this.#described = image.etag;
     this.#heading.textContent = title(image);
     document.title = `${title(image)} – Wirephoto`;
     this.#frame.expect(image);
     this.#about.replaceChildren(
       el("h2", {}, "About"),
       details(image),
-      el("h2", {}, "Take it along"),
-      takeAlong(image),
       button("Delete this image", "danger", () => void this.#delete(image)),
     );
+    this.#take.replaceChildren(el("h2", {}, "Take it along"), ...takeAlong(image));
   }
 
   #finish(receiver: Receiver, verdict: Verdict): void {
@@ -112,7 +118,7 @@ export class Viewer {
     if (image === undefined) return;
     if (verdict === "differs") {
       this.#progress.end(`${bytes(total)} received, and they are not the image's`, "stopped");
-      this.#alert.replaceChildren(problem(new Error(DIFFERS)));
+      this.#alert.replaceChildren(alertBox(el("p", {}, DIFFERS)));
       this.#actions.replaceChildren();
       return;
     }
@@ -121,7 +127,7 @@ export class Viewer {
     // What is not drawn gets a type that no browser renders, however the link is opened.
     this.#url = URL.createObjectURL(receiver.blob(drawn ? image.mediaType : "application/octet-stream"));
     if (drawn) this.#frame.show(this.#url, title(image));
-    else this.#frame.explain("Browsers do not draw this type safely or at all. Save it to look at it.");
+    else this.#frame.explain(notDrawn(image));
     const save = el("a", { class: "button primary", href: this.#url, download: title(image) }, "Save");
     this.#actions.replaceChildren(save);
   }
@@ -129,7 +135,10 @@ export class Viewer {
   /** The stream ended early: by the person (no error) or by itself. */
   #halt(receiver: Receiver, error: unknown): void {
     const { received, total } = receiver;
-    this.#progress.end(total === 0 ? "Nothing received" : `Stopped at ${bytes(received)} of ${bytes(total)}`, "stopped");
+    this.#progress.end(
+      total === 0 ? "Nothing received" : `Stopped at ${bytes(received)} of ${bytes(total)}`,
+      "stopped",
+    );
     this.#alert.replaceChildren(...(error === undefined ? [] : [problem(error)]));
     const label = received > 0 ? "Continue" : "Try again";
     this.#actions.replaceChildren(button(label, "primary", () => void this.#receive()));
@@ -140,10 +149,15 @@ export class Viewer {
     if (!sure) return;
     try {
       await client.deleteImage({ name: image.name, etag: image.etag, requestId: newRequestId() }, { timeoutMs: QUICK });
-      this.close();
       this.onDeleted(image.name);
     } catch (error) {
-      this.#alert.replaceChildren(problem(error));
+      if (this.name === image.name) this.#alert.replaceChildren(problem(error));
     }
   }
+}
+
+function notDrawn(image: Image): string {
+  return image.mediaType === "image/svg+xml"
+    ? "An SVG can carry a program, so it is not drawn here. Save it to look at it."
+    : `Browsers do not draw ${typeName(image.mediaType)}. Save it to look at it.`;
 }

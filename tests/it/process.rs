@@ -1,0 +1,160 @@
+//! The server as a process: how it stops, and what it does when its store cannot be written.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use serde_json::Value;
+
+use crate::photo::{photo, sixty_megabytes};
+
+/// A server of its own process, killed when dropped.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    fn start(store: &Path) -> Self {
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_wirephoto")).args(serve(store)))
+    }
+
+    /// In a mount namespace of its own, after `mount` has been run there.
+    fn start_after(mount: &str, store: &Path) -> Self {
+        let script = format!("{mount} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, env!("CARGO_BIN_EXE_wirephoto")]);
+        Self::spawn(command.args(serve(store)))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("wirephoto listening on ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        Self { child, url }
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+fn serve(store: &Path) -> [String; 5] {
+    let store = format!("file:{}", store.display());
+    ["serve".into(), "--listen".into(), "127.0.0.1:0".into(), "--store".into(), store]
+}
+
+async fn put(url: &str, id: &str, bytes: Bytes) -> reqwest::Response {
+    reqwest::Client::new().put(format!("{url}/i/{id}")).body(bytes).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_signal_to_stop_lets_running_transfers_finish() {
+    let store = tempfile::tempdir().unwrap();
+    let mut server = Process::start(store.path());
+    let bytes = sixty_megabytes(3);
+    assert_eq!(put(&server.url, "large", bytes.clone()).await.status(), 201);
+
+    let download = reqwest::get(format!("{}/i/large", server.url)).await.unwrap();
+    let mut pieces = download.bytes_stream();
+    let mut got = pieces.next().await.unwrap().unwrap().to_vec();
+    server.signal("-TERM");
+    // No new connection is taken, soon.
+    let refused = async {
+        while reqwest::Client::new().get(format!("{}/livez", server.url)).send().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), refused).await.expect("the server still accepts");
+    while let Some(piece) = pieces.next().await {
+        got.extend_from_slice(&piece.unwrap());
+    }
+    assert!(got == bytes, "{} bytes of {}", got.len(), bytes.len());
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill() {
+    let store = tempfile::tempdir().unwrap();
+    let server = Process::start(store.path());
+    for name in ["photo.jpg", "orientation-3.jpg"] {
+        assert_eq!(put(&server.url, name, photo(name).into()).await.status(), 201);
+    }
+    // One more is on its way.
+    let half = sixty_megabytes(4).slice(..10 << 20);
+    let endless = futures::stream::iter([Ok::<_, std::io::Error>(half)]).chain(futures::stream::pending());
+    let url = format!("{}/i/half", server.url);
+    let upload = tokio::spawn(reqwest::Client::new().put(url).body(reqwest::Body::wrap_stream(endless)).send());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.signal("-KILL");
+    drop(server);
+    assert!(upload.await.unwrap().is_err());
+
+    let again = Process::start(store.path());
+    let list: Value = reqwest::get(format!("{}/v1/images", again.url)).await.unwrap().json().await.unwrap();
+    let names: Vec<_> = list["images"].as_array().unwrap().iter().map(|image| image["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["images/orientation-3.jpg", "images/photo.jpg"]);
+    for name in ["photo.jpg", "orientation-3.jpg"] {
+        let bytes = reqwest::get(format!("{}/i/{name}", again.url)).await.unwrap().bytes().await.unwrap();
+        assert!(bytes == photo(name));
+    }
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_store_is_refused() {
+    let store = tempfile::tempdir().unwrap();
+    let _first = Process::start(store.path());
+    let second = Command::new(env!("CARGO_BIN_EXE_wirephoto")).args(serve(store.path())).output().unwrap();
+    assert_ne!(second.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another"), "{second:?}");
+}
+
+#[tokio::test]
+async fn a_full_store_says_so_and_goes_on() {
+    let store = tempfile::tempdir().unwrap();
+    let mount = format!("mount -t tmpfs -o size=8m tmpfs {}", store.path().display());
+    let server = Process::start_after(&mount, store.path());
+    assert_eq!(put(&server.url, "small", photo("photo.jpg").into()).await.status(), 201);
+    let full = put(&server.url, "large", sixty_megabytes(5)).await;
+    assert_eq!(full.status(), 507);
+    let problem: Value = full.json().await.unwrap();
+    assert_eq!(problem["reason"], "NO_SPACE", "{problem}");
+    // What did not fit is gone, and there is room again.
+    assert_eq!(put(&server.url, "again", photo("photo.jpg").into()).await.status(), 201);
+    assert_eq!(reqwest::get(format!("{}/i/small", server.url)).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_store_that_became_read_only_still_reads() {
+    let store = tempfile::tempdir().unwrap();
+    drop({
+        let server = Process::start(store.path());
+        assert_eq!(put(&server.url, "cat", photo("photo.jpg").into()).await.status(), 201);
+        server
+    });
+    // The lock file is writable; blobs and manifests are not.
+    let mounts = ["blobs", "manifests", "requests"].map(|dir| {
+        let dir = store.path().join(dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        format!("mount --bind {0} {0} && mount -o remount,bind,ro {0}", dir.display())
+    });
+    let server = Process::start_after(&mounts.join(" && "), store.path());
+    assert_eq!(reqwest::get(format!("{}/i/cat", server.url)).await.unwrap().status(), 200);
+    let refused = put(&server.url, "dog", photo("photo.jpg").into()).await;
+    assert_eq!(refused.status(), 503);
+    let problem: Value = refused.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("no writes"), "{problem}");
+    let delete = reqwest::Client::new().delete(format!("{}/v1/images/cat", server.url)).send().await.unwrap();
+    assert_eq!(delete.status(), 503, "{}", delete.text().await.unwrap());
+}
