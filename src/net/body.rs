@@ -12,22 +12,23 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 /// An unread body is read on up to here, so that a client who is still sending gets to see the answer.
-const DRAIN_LIMIT: usize = 8 << 20;
-const DRAIN_TIME: Duration = Duration::from_secs(5);
+const DRAIN_LIMIT: usize = 64 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// The request with a body that tells a cut from an end.
 pub(super) fn whole(request: Request<Incoming>) -> Request<Body> {
     let http2 = request.version() == Version::HTTP_2;
-    // Reading the body would send "100 Continue" and so ask for what nobody wants.
-    let waits = request.headers().contains_key(header::EXPECT);
-    request.map(|incoming| Body::new(Whole { incoming: Some(incoming), http2, drains: !http2 && !waits, ended: false }))
+    // Whoever awaits "100 Continue" sends nothing until the body is first read.
+    let awaited = request.headers().contains_key(header::EXPECT);
+    request.map(|incoming| Body::new(Whole { incoming: Some(incoming), http2, awaited, ended: false }))
 }
 
 struct Whole {
     /// `None` once it was handed to the task that drains it.
     incoming: Option<Incoming>,
     http2: bool,
-    drains: bool,
+    /// Whether the client holds the body back still.
+    awaited: bool,
     ended: bool,
 }
 
@@ -46,6 +47,7 @@ impl http_body::Body for Whole {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let http2 = self.http2;
+        self.awaited = false;
         let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
         // hyper takes RST_STREAM(NO_ERROR) for an end; only END_STREAM is one (RFC 9113 section 8.1).
@@ -67,10 +69,11 @@ impl http_body::Body for Whole {
 }
 
 impl Drop for Whole {
-    /// HTTP/1.1 can refuse a body only by closing, and closing on unread bytes destroys the answer on its way.
+    /// HTTP/1.1 can refuse a body only by closing, and closing on unread bytes destroys the answer on its way. HTTP/2 ends
+    /// one stream.
     fn drop(&mut self) {
         let Some(incoming) = self.incoming.take() else { return };
-        if !self.drains || self.ended || incoming.is_end_stream() {
+        if self.http2 || self.awaited || self.ended || incoming.is_end_stream() {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

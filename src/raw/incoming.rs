@@ -1,24 +1,16 @@
-//! A request's body as it arrives: counted, never taken as whole when it was cut, drained when it was refused.
+//! A request's body as it arrives: counted, never taken as whole when it was cut.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
-use http::Version;
-use http::request::Parts;
+use futures::Stream;
 use http_body::Body as _;
 
 use super::digest::Verifier;
 use crate::error::{Error, Reason, Result};
-
-/// Bytes read and thrown away at most after a refusal.
-const DRAIN_BYTES: u64 = 64 << 20;
-/// How long the rest of a refused body is read at most.
-const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// The body, shared by those who read it one after the other.
 #[derive(Clone)]
@@ -29,8 +21,6 @@ struct State {
     /// `Content-Length`.
     announced: Option<u64>,
     received: u64,
-    /// Whether anybody asked for bytes. The answer to `Expect: 100-continue` goes out with the first such question.
-    begun: bool,
     ended: bool,
     verifier: Option<Verifier>,
 }
@@ -39,7 +29,7 @@ impl Incoming {
     /// The body of the request that `announced` so many bytes.
     pub(super) fn new(body: Body, announced: Option<u64>) -> Self {
         let ended = body.is_end_stream();
-        let state = State { body, announced, received: 0, begun: false, ended, verifier: None };
+        let state = State { body, announced, received: 0, ended, verifier: None };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -58,24 +48,6 @@ impl Incoming {
         self.state().received
     }
 
-    /// Reads on after the answer is made, within bounds: an HTTP/1 client that is still sending would meet a reset
-    /// connection instead of the answer. HTTP/2 can end one stream, and a client that awaits `100 Continue` sends
-    /// nothing, so neither needs it.
-    pub(super) fn linger(mut self, request: &Parts) {
-        let waiting = request.headers.contains_key(http::header::EXPECT) && !self.state().begun;
-        if self.state().ended || waiting || request.version >= Version::HTTP_2 {
-            return;
-        }
-        tokio::spawn(tokio::time::timeout(DRAIN_TIME, async move {
-            let limit = self.received().saturating_add(DRAIN_BYTES);
-            while let Some(Ok(_)) = self.next().await {
-                if self.received() > limit {
-                    break;
-                }
-            }
-        }));
-    }
-
     /// No panic happens while it is held, so it is never poisoned with a half-made state.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -92,7 +64,6 @@ impl Stream for Incoming {
 
 impl State {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        self.begun = true;
         loop {
             if self.ended {
                 return Poll::Ready(None);

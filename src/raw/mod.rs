@@ -50,9 +50,7 @@ async fn handle(State(images): State<Images>, request: Request) -> Response<Body
     let (parts, body) = request.into_parts();
     let announced = write::content_length(&parts.headers).ok().flatten();
     let incoming = Incoming::new(body, announced);
-    let answer = answer(&images, &parts, incoming.clone()).await;
-    incoming.linger(&parts);
-    answer.unwrap_or_else(Refusal::into_response)
+    answer(&images, &parts, incoming).await.unwrap_or_else(Refusal::into_response)
 }
 
 async fn answer(images: &Images, request: &Parts, incoming: Incoming) -> Result<Response<Body>, Refusal> {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::body::Body;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::headers;
-use crate::error::{Code, DOMAIN, Detail, Error, Reason};
+use crate::error::{Error, Reason};
+use crate::wire::status::rpc_status;
 
 /// An error, and what only HTTP can say of it.
 #[derive(Debug)]
@@ -60,16 +61,16 @@ fn status_of(reason: Reason) -> StatusCode {
 }
 
 fn render(status: StatusCode, error: &Error) -> Response<Body> {
-    log(status, error);
+    error.log();
     let row = error.reason.row();
     let body = json!({
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or("Error"),
         "status": status.as_u16(),
         "detail": error.message,
-        "code": code_name(row.code),
+        "code": row.code.name(),
         "reason": row.name,
-        "details": details(error),
+        "details": rpc_status(error).details,
     });
     let mut response = Response::new(Body::from(format!("{body}\n")));
     *response.status_mut() = status;
@@ -83,91 +84,9 @@ fn render(status: StatusCode, error: &Error) -> Response<Body> {
     response
 }
 
-fn log(status: StatusCode, error: &Error) {
-    let source: Option<&(dyn std::error::Error + 'static)> = error.source.as_deref().map(|source| source as _);
-    if status.is_server_error() {
-        tracing::error!(reason = error.reason.row().name, source, "{error}");
-    } else if source.is_some() {
-        tracing::debug!(reason = error.reason.row().name, source, "{error}");
-    }
-}
-
 /// Rounded up, so that nobody comes too early.
 fn whole_seconds(pause: Duration) -> u64 {
     pause.as_secs() + u64::from(pause.subsec_nanos() > 0)
-}
-
-/// The details as ProtoJSON of `google.protobuf.Any`, `ErrorInfo` first.
-fn details(error: &Error) -> Value {
-    let mut metadata = Map::new();
-    let mut others = Vec::new();
-    for detail in &error.details {
-        match detail {
-            Detail::BadRequest(violations) => {
-                let violations: Vec<Value> = violations
-                    .iter()
-                    .map(|(field, description)| json!({ "field": field, "description": description }))
-                    .collect();
-                others.push(typed("BadRequest", json!({ "fieldViolations": violations })));
-            }
-            Detail::PreconditionFailure(kind, subject, description) => {
-                let violation = json!({ "type": kind, "subject": subject, "description": description });
-                others.push(typed("PreconditionFailure", json!({ "violations": [violation] })));
-            }
-            Detail::QuotaFailure(subject, description) => {
-                let violation = json!({ "subject": subject, "description": description });
-                others.push(typed("QuotaFailure", json!({ "violations": [violation] })));
-            }
-            Detail::RetryInfo(pause) => {
-                others.push(typed("RetryInfo", json!({ "retryDelay": format!("{}s", pause.as_secs_f64()) })));
-            }
-            Detail::ResourceInfo(kind, name) => {
-                others.push(typed("ResourceInfo", json!({ "resourceType": kind, "resourceName": name })));
-            }
-            Detail::Metadata(more) => {
-                metadata.extend(more.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))));
-            }
-        }
-    }
-    let mut info = json!({ "reason": error.reason.row().name, "domain": DOMAIN });
-    if !metadata.is_empty() {
-        info["metadata"] = Value::Object(metadata);
-    }
-    let mut all = vec![typed("ErrorInfo", info)];
-    all.append(&mut others);
-    Value::Array(all)
-}
-
-fn typed(name: &str, fields: Value) -> Value {
-    let mut message = Map::new();
-    message.insert("@type".to_owned(), format!("type.googleapis.com/google.rpc.{name}").into());
-    if let Value::Object(fields) = fields {
-        message.extend(fields);
-    }
-    Value::Object(message)
-}
-
-/// The code's name in `google/rpc/code.proto`.
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]

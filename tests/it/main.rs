@@ -1,6 +1,6 @@
 //! The real server over real sockets, and clients we did not write.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod architecture;
 mod cli;
