@@ -72,8 +72,20 @@ impl Target {
             paths.push((format!(".google.protobuf.{name}"), format!("{}::well_known::{name}", self.krate)));
         }
         for name in [
-            "Duration", "Empty", "Struct", "Value", "ListValue", "BoolValue", "BytesValue", "DoubleValue",
-            "FloatValue", "Int32Value", "Int64Value", "StringValue", "UInt32Value", "UInt64Value",
+            "Duration",
+            "Empty",
+            "Struct",
+            "Value",
+            "ListValue",
+            "BoolValue",
+            "BytesValue",
+            "DoubleValue",
+            "FloatValue",
+            "Int32Value",
+            "Int64Value",
+            "StringValue",
+            "UInt32Value",
+            "UInt64Value",
         ] {
             paths.push((format!(".google.protobuf.{name}"), format!("::pbjson_types::{name}")));
         }
@@ -116,8 +128,11 @@ struct Table<'a> {
 impl Table<'_> {
     fn package(&self, package: &str) -> Result<String> {
         let mut source = format!("use {}::wire::method as m;\n\n", self.target.krate);
-        let messages: Vec<_> =
-            self.pool.all_messages().filter(|message| message.package_name() == package && !message.is_map_entry()).collect();
+        let messages: Vec<_> = self
+            .pool
+            .all_messages()
+            .filter(|message| message.package_name() == package && !message.is_map_entry())
+            .collect();
         for message in &messages {
             self.message(&mut source, message)?;
         }
@@ -181,8 +196,11 @@ impl Table<'_> {
                 name if name.starts_with("google.protobuf.") => "m::FieldKind::Number".into(),
                 _ if message.is_map_entry() => "m::FieldKind::Opaque".into(),
                 _ => {
-                    format!("m::FieldKind::Message(&{})", self.static_path(field.parent_message().package_name(), &message))
-                },
+                    format!(
+                        "m::FieldKind::Message(&{})",
+                        self.static_path(field.parent_message().package_name(), &message)
+                    )
+                }
             },
             _ => "m::FieldKind::Number".into(),
         }
@@ -196,9 +214,8 @@ impl Table<'_> {
             (true, true) => "Bidi",
         };
         let options = method.options();
-        let no_side_effects = options
-            .get_field_by_name("idempotency_level")
-            .is_some_and(|level| level.as_enum_number() == Some(1));
+        let no_side_effects =
+            options.get_field_by_name("idempotency_level").is_some_and(|level| level.as_enum_number() == Some(1));
         let service = method.parent_service();
         writeln!(source, "    m::Method {{")?;
         writeln!(source, "        service: {:?},", service.full_name())?;

@@ -45,7 +45,11 @@ fn init_telemetry() -> Result<(), Failure> {
     let filter = EnvFilter::try_new(wanted).map_err(|error| {
         Failure::Usage(format!("{VARIABLE}: `{wanted}` is no filter: {error}; write such as info or wirephoto=debug"))
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
     Ok(())
 }
 

@@ -21,12 +21,10 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// `/` and `/assets/`.
 pub(crate) fn router() -> Router {
-    Router::new()
-        .route("/", get(|headers: HeaderMap| async move { file("index.html", &headers) }))
-        .route(
-            "/assets/{*path}",
-            get(|Path(path): Path<String>, headers: HeaderMap| async move { file(&format!("assets/{path}"), &headers) }),
-        )
+    Router::new().route("/", get(|headers: HeaderMap| async move { file("index.html", &headers) })).route(
+        "/assets/{*path}",
+        get(|Path(path): Path<String>, headers: HeaderMap| async move { file(&format!("assets/{path}"), &headers) }),
+    )
 }
 
 fn file(path: &str, headers: &HeaderMap) -> Response<Body> {

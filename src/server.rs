@@ -60,12 +60,7 @@ pub fn router(app: &App) -> Result<Router> {
 ///
 /// # Errors
 /// As [`router`].
-pub async fn serve(
-    listener: TcpListener,
-    app: App,
-    shutdown: impl Future<Output = ()>,
-    drain: Duration,
-) -> Result<()> {
+pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>, drain: Duration) -> Result<()> {
     let router = router(&app)?;
     let stopping = async {
         shutdown.await;

@@ -163,7 +163,8 @@ impl<'de> Deserialize<'de> for Any {
             return Err(D::Error::custom("an Any needs `@type`, the URL of its message's type"));
         };
         let name = type_url.rsplit('/').next().unwrap_or_default();
-        let message = known(name).ok_or_else(|| D::Error::custom(format!("`{name}` is not a type this server knows")))?;
+        let message =
+            known(name).ok_or_else(|| D::Error::custom(format!("`{name}` is not a type this server knows")))?;
         let value = (message.from_json)(fields.into()).map_err(D::Error::custom)?;
         Ok(Self { type_url, value })
     }

@@ -50,7 +50,8 @@ pub(super) fn size(bytes: i64) -> String {
 
 /// `2026-11-21 11:26:05Z`.
 pub(super) fn time(time: Option<&Timestamp>) -> String {
-    time.and_then(|time| time.to_utc()).map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string())
+    time.and_then(|time| time.to_utc())
+        .map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
 /// `4032x3024`.

@@ -81,12 +81,8 @@ fn connection(
 ) -> auto::Connection<
     '_,
     TokioIo<TcpStream>,
-    impl hyper::service::Service<
-        Request<Incoming>,
-        Response = Response<Body>,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + use<>,
+    impl hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    + use<>,
     TokioExecutor,
 > {
     // Small answers must not wait for more to send; a socket that refuses is broken, and the read will say so.

@@ -114,13 +114,19 @@ pub(super) fn change(image: &pb::Image, mask: &FieldMask) -> Result<Change> {
 
 pub(super) fn name_taken(current: &Manifest) -> Error {
     let name = current.id.name();
-    Error::new(Reason::AlreadyExists, format!("{name} is taken: choose another id, or replace it by an upload that says so"))
-        .with(Detail::ResourceInfo("wirephoto.v1.Image", name))
+    Error::new(
+        Reason::AlreadyExists,
+        format!("{name} is taken: choose another id, or replace it by an upload that says so"),
+    )
+    .with(Detail::ResourceInfo("wirephoto.v1.Image", name))
 }
 
 pub(super) fn version_moved(current: &Manifest, field: &str) -> Error {
     let name = current.id.name();
     let message = format!("`{field}` is not the version of {name} that is kept: get it again and decide anew");
-    Error::new(Reason::VersionMoved, message)
-        .with(Detail::PreconditionFailure("ETAG", name, "the image was written since".to_owned()))
+    Error::new(Reason::VersionMoved, message).with(Detail::PreconditionFailure(
+        "ETAG",
+        name,
+        "the image was written since".to_owned(),
+    ))
 }

@@ -13,10 +13,10 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::{Error, Result};
-use crate::image::{Delete, Images, Piece, Precondition, Put, Update};
 use crate::image::id::ImageId;
 use crate::image::manifest::Manifest;
 use crate::image::query::Query;
+use crate::image::{Delete, Images, Piece, Precondition, Put, Update};
 use crate::proto::DESCRIPTORS;
 use crate::proto::wirephoto::v1 as pb;
 use crate::proto::wirephoto::v1::image_service_server::{ImageService, ImageServiceServer};
@@ -186,7 +186,8 @@ impl Service {
     }
 
     async fn update(&self, request: pb::UpdateImageRequest) -> Result<Arc<Manifest>> {
-        let given = request.image.ok_or_else(|| Error::invalid("image", "`image` is missing: give its name and new values"))?;
+        let given =
+            request.image.ok_or_else(|| Error::invalid("image", "`image` is missing: give its name and new values"))?;
         let id = ImageId::from_name(&given.name, "image.name")?;
         let mask = request.update_mask.unwrap_or_default();
         let change = convert::change(&given, &mask)?;

@@ -17,7 +17,8 @@ pub(super) fn accept(
     first: Option<UploadImageRequest>,
     messages: Streaming<UploadImageRequest>,
 ) -> Result<(Put, impl Stream<Item = Result<Piece>> + Send)> {
-    let mut first = first.ok_or_else(|| Error::new(Reason::Aborted, "the upload has no messages: begin with `spec`"))?;
+    let mut first =
+        first.ok_or_else(|| Error::new(Reason::Aborted, "the upload has no messages: begin with `spec`"))?;
     let spec = first.spec.take();
     let spec = spec.ok_or_else(|| Error::invalid("spec", "the first message must carry `spec`"))?;
     Ok((put(spec)?, pieces(first, messages)))
@@ -106,7 +107,8 @@ fn received(status: Status) -> Error {
 /// Chunks come in order, without gaps, and undamaged.
 fn check(chunk: &ChecksummedData, write_offset: i64, expected: u64) -> Result<()> {
     if u64::try_from(write_offset).ok() != Some(expected) {
-        let message = format!("`write_offset` is {write_offset}, but the next byte is {expected}: send chunks in order");
+        let message =
+            format!("`write_offset` is {write_offset}, but the next byte is {expected}: send chunks in order");
         return Err(Error::invalid("write_offset", message));
     }
     if let Some(given) = chunk.crc32c {

@@ -143,7 +143,10 @@ fn decode(text: &str, keep_slash: bool) -> Result<String> {
         let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
         if digits.len() != 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
             let shown = text.escape_default();
-            return Err(Error::invalid("", format!("`{shown}` has a % that no two hexadecimal digits follow: write %25")));
+            return Err(Error::invalid(
+                "",
+                format!("`{shown}` has a % that no two hexadecimal digits follow: write %25"),
+            ));
         }
     }
     let kept: Cow<'_, str> =
@@ -188,7 +191,9 @@ pub fn bind_query(
         }
         let value = scalar(slot.kind, &text, &name)?;
         match slot.cardinality {
-            Cardinality::Map => return Err(Error::invalid(name.clone(), format!("`{name}` is a map: a query has none"))),
+            Cardinality::Map => {
+                return Err(Error::invalid(name.clone(), format!("`{name}` is a map: a query has none")));
+            }
             Cardinality::Repeated => {
                 let list = slot.parent.entry(slot.name).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(list) = list {
@@ -252,7 +257,8 @@ fn slot<'a>(request: &'a mut Map<String, Value>, schema: &'static Message, path:
 
 /// The JSON of a value that came as text.
 fn scalar(kind: FieldKind, text: &str, field: &str) -> Result<Value> {
-    let wrong = |what: &str| Err(Error::invalid(field, format!("`{field}` must be {what}, not `{}`", text.escape_default())));
+    let wrong =
+        |what: &str| Err(Error::invalid(field, format!("`{field}` must be {what}, not `{}`", text.escape_default())));
     match kind {
         FieldKind::Bool => match text {
             "true" => Ok(true.into()),

@@ -92,7 +92,8 @@ impl Rest {
         }
         let shown = path.escape_default();
         if allowed.is_empty() {
-            let error = Error::new(Reason::NotFound, format!("there is nothing at {shown}: JSON is below /v1, bytes below /i"));
+            let error =
+                Error::new(Reason::NotFound, format!("there is nothing at {shown}: JSON is below /v1, bytes below /i"));
             return Err(Box::new(json_response(&rpc_status(&error), None)));
         }
         let allow = allowed.join(", ");
@@ -153,11 +154,15 @@ impl Rest {
         if rule.body == RuleBody::None {
             return Ok(Bytes::new());
         }
-        let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > self.max_body_size as u64) {
             return Err(self.body_too_large());
         }
-        if content_type != JSON && announced != Some(0) && !(content_type.is_empty() && http_body::Body::is_end_stream(&body)) {
+        if content_type != JSON
+            && announced != Some(0)
+            && !(content_type.is_empty() && http_body::Body::is_end_stream(&body))
+        {
             let shown = content_type.escape_default();
             let error =
                 Error::new(Reason::InvalidRequest, format!("content type `{shown}`: this path takes application/json"));
@@ -177,10 +182,8 @@ impl Rest {
     }
 
     fn body_too_large(&self) -> Refusal {
-        let message = format!(
-            "the JSON body is over the limit of {} bytes: send large content as a stream",
-            self.max_body_size
-        );
+        let message =
+            format!("the JSON body is over the limit of {} bytes: send large content as a stream", self.max_body_size);
         Refusal::with_status(Error::too_large("body size", message), StatusCode::PAYLOAD_TOO_LARGE)
     }
 }
@@ -206,7 +209,8 @@ impl From<Error> for Refusal {
 /// Body, path and query as one message (`google/api/http.proto`: path, then body, then query).
 fn request_message(route: &Route, bindings: Bindings, query: &str, body: Bytes) -> Result<Bytes> {
     let schema = route.method.input;
-    let body = if body.iter().all(u8::is_ascii_whitespace) { Value::Object(Map::new()) } else { json_text::parse(&body)? };
+    let body =
+        if body.iter().all(u8::is_ascii_whitespace) { Value::Object(Map::new()) } else { json_text::parse(&body)? };
     let mut body_field = None;
     let mut request = match route.rule.body {
         RuleBody::None => Map::new(),

@@ -99,7 +99,9 @@ fn transports_stay_in_their_rooms() {
         for (crates, rooms) in rules {
             let outside = !rooms.iter().any(|room| file.starts_with(room));
             for name in crates {
-                let uses = code.match_indices(name).any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'));
+                let uses = code
+                    .match_indices(name)
+                    .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'));
                 assert!(!(outside && uses), "src/{file} uses {name}");
             }
         }

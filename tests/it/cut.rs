@@ -152,7 +152,10 @@ async fn an_early_refusal_is_seen() {
     let server = Server::start().await;
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
     let body = vec![b'x'; 4 << 20];
-    let head = format!("PUT /i/cut HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "PUT /i/cut HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(&body).await.unwrap();
     let mut answer = String::new();

@@ -76,7 +76,12 @@ impl Failure {
 }
 
 /// Creates by every wire what is refused for its content or its request, and sees that nothing was kept.
-async fn refused_create(reason: Reason, rest_status: u16, request: pb::CreateImageRequest, put: impl Fn(RequestBuilder) -> RequestBuilder) {
+async fn refused_create(
+    reason: Reason,
+    rest_status: u16,
+    request: pb::CreateImageRequest,
+    put: impl Fn(RequestBuilder) -> RequestBuilder,
+) {
     let server = Server::start().await;
     let http = reqwest::Client::new();
     let json = serde_json::to_value(&request).unwrap();
@@ -205,7 +210,8 @@ async fn what_the_kept_image_forbids() {
     .check();
 
     let beyond = bytes.len() as i64;
-    let beyond_end = || pb::DownloadImageRequest { name: "images/cat".into(), read_offset: beyond, ..Default::default() };
+    let beyond_end =
+        || pb::DownloadImageRequest { name: "images/cat".into(), read_offset: beyond, ..Default::default() };
     Failure {
         reason: Reason::OutOfRange,
         rest_status: 400,
@@ -261,7 +267,8 @@ async fn too_large() {
 
     let mut endless = photo("photo.jpg");
     endless.resize(size as usize, 0);
-    let pieces: Vec<std::io::Result<Bytes>> = endless.chunks(1 << 20).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let pieces: Vec<std::io::Result<Bytes>> =
+        endless.chunks(1 << 20).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     let body = reqwest::Body::wrap_stream(tokio_stream::iter(pieces));
     assert_eq!(by_bytes(http.put(server.url("/i/x")).body(body)).await.0, 413);
 
@@ -269,7 +276,8 @@ async fn too_large() {
     let message = create(vec![0; 9 << 20]);
     let told = by_rpc(server.grpc().create_image(message.clone()).await);
     assert_eq!(told.code, Code::ResourceExhausted as i32, "{}", told.message);
-    let (status, told) = by_rest(http.post(server.url("/v1/images")).json(&json!({"content": BASE64.encode(vec![0; 9 << 20])}))).await;
+    let (status, told) =
+        by_rest(http.post(server.url("/v1/images")).json(&json!({"content": BASE64.encode(vec![0; 9 << 20])}))).await;
     assert_eq!((status, told.code), (413, Code::ResourceExhausted as i32));
     let inline = json!({"content": BASE64.encode(vec![0; (4 << 20) + 1])});
     let (status, told) = by_rest(http.post(server.url("/v1/images")).json(&inline)).await;
@@ -332,7 +340,8 @@ async fn json_that_does_not_fit_is_named_by_its_path() {
     }
     let nested = format!("{}{}", "{\"image\":".repeat(10_000), "}".repeat(10_000));
     for text in ["{", "", "nul", &nested] {
-        let request = http.post(server.url("/v1/images")).header("content-type", "application/json").body(text.to_owned());
+        let request =
+            http.post(server.url("/v1/images")).header("content-type", "application/json").body(text.to_owned());
         let (status, told) = by_rest(request).await;
         assert_eq!((status, told.code), (400, Code::InvalidArgument as i32), "{}", told.message);
     }
@@ -350,10 +359,15 @@ fn the_documented_table_is_the_real_one() {
             Retry::AfterReading => "after reading the image again",
         };
         let http = row.code.http_status();
-        let http = if reason == Reason::TooLarge { format!("413 for the HTTP body itself, else {http}") } else { http.to_string() };
+        let http = if reason == Reason::TooLarge {
+            format!("413 for the HTTP body itself, else {http}")
+        } else {
+            http.to_string()
+        };
         table += &format!("| {} | {:?} | {http} | {} | {retry} |\n", row.name, row.code, row.bytes_status);
     }
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/wire.md")).unwrap();
-    let documented = page.split("<!-- errors:begin -->\n").nth(1).and_then(|rest| rest.split("<!-- errors:end -->").next());
+    let documented =
+        page.split("<!-- errors:begin -->\n").nth(1).and_then(|rest| rest.split("<!-- errors:end -->").next());
     assert_eq!(documented.unwrap_or_default().trim(), table.trim(), "docs/wire.md should have:\n{table}");
 }

@@ -35,7 +35,10 @@ fn book(name: String) -> pb::Book {
 
 #[tonic::async_trait]
 impl LibraryService for Library {
-    async fn get_book(&self, request: tonic::Request<pb::GetBookRequest>) -> Result<Response<pb::GetBookResponse>, Status> {
+    async fn get_book(
+        &self,
+        request: tonic::Request<pb::GetBookRequest>,
+    ) -> Result<Response<pb::GetBookResponse>, Status> {
         let name = request.into_inner().name;
         if name.contains("missing") {
             return Err(Status::not_found(format!("no {name}: 100 % sure")));
@@ -53,10 +56,14 @@ impl LibraryService for Library {
 
     type ReadBookStream = BoxStream<'static, Result<pb::ReadBookResponse, Status>>;
 
-    async fn read_book(&self, request: tonic::Request<pb::ReadBookRequest>) -> Result<Response<Self::ReadBookStream>, Status> {
+    async fn read_book(
+        &self,
+        request: tonic::Request<pb::ReadBookRequest>,
+    ) -> Result<Response<Self::ReadBookStream>, Status> {
         let pb::ReadBookRequest { fail_after, .. } = request.into_inner();
         let lines = ["Call me Ishmael.", "Some years ago,", "never mind how long"];
-        let mut answers: Vec<_> = lines.into_iter().map(|line| Ok(pb::ReadBookResponse { line: line.into() })).collect();
+        let mut answers: Vec<_> =
+            lines.into_iter().map(|line| Ok(pb::ReadBookResponse { line: line.into() })).collect();
         if fail_after != 0 {
             answers.truncate(fail_after.max(0) as usize);
             answers.push(Err(Status::data_loss("a page is torn")));
@@ -149,7 +156,8 @@ async fn another_services_stream_is_lines_of_json() {
     let read = |query: &str| reqwest::get(format!("{url}/v1/shelves/1/books/2:read{query}"));
     let lines = read("").await.unwrap();
     assert_eq!(lines.headers()["content-type"], "application/x-ndjson");
-    let lines: Vec<Value> = lines.text().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> =
+        lines.text().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[1], json!({"line": "Some years ago,"}));
 

@@ -42,7 +42,9 @@ async fn each_that_stays_is_seen_once(server: Server, count: u32, page_size: i32
             let mut round = 0;
             while !stop.load(Ordering::Relaxed) {
                 // Before, between and behind those that stay.
-                for id in [format!("go-{round}"), format!("stay-{:06}-go-{round}", round % count), format!("zz-{round}")] {
+                for id in
+                    [format!("go-{round}"), format!("stay-{:06}-go-{round}", round % count), format!("zz-{round}")]
+                {
                     create(rpc.clone(), id.clone(), count + round).await;
                     delete(rpc.clone(), id).await;
                 }

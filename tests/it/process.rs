@@ -103,7 +103,8 @@ async fn what_was_acknowledged_survives_a_kill() {
 
     let again = Process::start(store.path());
     let list: Value = reqwest::get(format!("{}/v1/images", again.url)).await.unwrap().json().await.unwrap();
-    let names: Vec<_> = list["images"].as_array().unwrap().iter().map(|image| image["name"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        list["images"].as_array().unwrap().iter().map(|image| image["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["images/orientation-3.jpg", "images/photo.jpg"]);
     for name in ["photo.jpg", "orientation-3.jpg"] {
         let bytes = reqwest::get(format!("{}/i/{name}", again.url)).await.unwrap().bytes().await.unwrap();

@@ -17,10 +17,19 @@ async fn unknown_paths_are_json_and_unknown_rpcs_grpc() {
     let http = reqwest::Client::new();
     for path in ["/nope", "/v1/nope", "/wirephoto.v1.ImageService/Nope", "/v1/images/a/b"] {
         let answer = http.get(server.url(path)).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()), (404, "application/json"), "{path}");
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()),
+            (404, "application/json"),
+            "{path}"
+        );
         assert_eq!(answer.json::<Value>().await.unwrap()["code"], 5);
     }
-    let nope = http.post(server.url("/wirephoto.v1.ImageService/Nope")).header("content-type", "application/grpc").send().await.unwrap();
+    let nope = http
+        .post(server.url("/wirephoto.v1.ImageService/Nope"))
+        .header("content-type", "application/grpc")
+        .send()
+        .await
+        .unwrap();
     assert_eq!((nope.status().as_u16(), nope.headers()["grpc-status"].to_str().unwrap()), (200, "12"));
 }
 
@@ -181,7 +190,8 @@ async fn foreign_pages_neither_write_nor_read() {
     }
     let write = http.put(server.url("/i/x")).header("origin", "https://evil.example").body(photo("photo.jpg"));
     assert_eq!(write.send().await.unwrap().status(), 403);
-    let rpc = http.post(server.url(GET_IMAGE)).header("origin", "null").header("content-type", "application/grpc-web+proto");
+    let rpc =
+        http.post(server.url(GET_IMAGE)).header("origin", "null").header("content-type", "application/grpc-web+proto");
     let refused = rpc.body(vec![0_u8; 5]).send().await.unwrap();
     assert_eq!((refused.status().as_u16(), refused.headers()["grpc-status"].to_str().unwrap()), (200, "7"));
     let rebound = http.get(server.url("/v1/images")).header("host", "evil.example").send().await.unwrap();
