@@ -302,14 +302,15 @@ fn blocks(file: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-/// Runs a file's shell blocks as one script, in a folder with photo.jpg and large.bmp, against the server.
+/// Runs a file's shell blocks as one script, in a folder with photo.jpg and the protos, against the server.
 #[track_caller]
 fn run_blocks(desk: &Desk, server: &Listening, blocks: &[String]) {
     assert!(!blocks.is_empty());
     let script = blocks.concat().replace("127.0.0.1:8080", server.address());
+    std::os::unix::fs::symlink(Path::new(ROOT).join("proto"), desk.folder.path().join("proto")).expect("a new name");
     let mut bash = desk.command("bash");
     bash.args(["-euxo", "pipefail", "-c", &script]).env("WIREPHOTO_SERVER", &server.url);
-    done(bash.env("REPOSITORY", ROOT).current_dir(desk.folder.path()));
+    done(bash.current_dir(desk.folder.path()));
 }
 
 /// The first two commands a reader sees, then the tour: word for word but for the port and the folder of the store.

@@ -6,6 +6,7 @@ mod architecture;
 mod cli;
 mod clients;
 mod cut;
+mod docs;
 mod errors;
 mod harness;
 mod library;

@@ -1,0 +1,62 @@
+# `make` lists what there is to make.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+TOOLS := $(abspath $(or $(WIREPHOTO_TOOLS),target/tools))
+export WIREPHOTO_TOOLS := $(TOOLS)
+export PATH := $(TOOLS)/bin:$(TOOLS)/python/bin:$(PATH)
+# A test that fails shows where.
+export RUST_BACKTRACE ?= 1
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the program, target/release/wirephoto
+	cargo build --release --locked
+
+.PHONY: test
+test: tools build ## Run every test, outside clients and the browser included
+	cargo test --locked --doc
+	cargo test --locked --all-targets -- --include-ignored 2>&1 | tee $(TOOLS)/test.log
+	@awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "%d passed, %d failed\n", passed, failed }' \
+		$(TOOLS)/test.log
+
+.PHONY: ci
+ci: lint drift test ## All that a change must pass: lint, drift, test
+
+.PHONY: lint
+lint: tools ## Check format, clippy, rustdoc, and the proto's style and compatibility
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	buf lint
+	buf format --diff --exit-code --exclude-path proto/google
+	tests/tools/buf-breaking
+
+.PHONY: generate
+generate: tools ## Make the page's code from the proto, and build the page
+	npm --prefix web run --silent gen
+	npm --prefix web run --silent check
+	npm --prefix web run --silent build
+
+.PHONY: drift
+drift: ## Check that what is generated and committed is what its sources give
+	@made() { find web/src/gen web/dist -type f | sort | xargs sha256sum; }; \
+		before=$$(made); $(MAKE) generate; \
+		diff <(echo "$$before") <(made) || { echo 'drift: these files changed: commit them'; exit 1; }
+
+.PHONY: tools
+tools: ## Install what the tests need into target/tools
+	@tests/tools/setup
+
+.PHONY: image-test
+image-test: tools ## Build the container image with buildah from local bases, run it and talk to it (15 minutes)
+	tests/tools/image
+
+.PHONY: clean
+clean: ## Remove all that was built and installed
+	rm -rf target web/node_modules tests/web/node_modules examples/typescript/node_modules
+	rm -rf examples/*/gen tests/clients/*/gen
