@@ -12,12 +12,12 @@ use futures::stream::{self, Stream};
 use tokio::task::{self, JoinHandle};
 
 /// Bytes read at a time: large enough that a hop to the blocking pool costs nothing beside the copy.
-pub const PIECE: u64 = 512 * 1024;
+pub(crate) const PIECE: u64 = 512 * 1024;
 
 /// The bytes of `range`, in pieces of at most [`PIECE`], at most one of them read ahead.
 ///
 /// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`]; an error ends the stream.
-pub fn pieces(file: Arc<File>, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+pub(crate) fn pieces(file: Arc<File>, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let state = Pieces { file, range, ahead: None };
     stream::unfold(state, |mut state| async move {
         let piece = state.next().await?;
@@ -91,14 +91,14 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 
 /// A blocking reader with a position of its own over a shared open file.
 #[derive(Debug)]
-pub struct FileReader {
+pub(crate) struct FileReader {
     file: Arc<File>,
     position: u64,
 }
 
 impl FileReader {
     /// A reader at the beginning of `file`.
-    pub fn new(file: Arc<File>) -> Self {
+    pub(crate) fn new(file: Arc<File>) -> Self {
         Self { file, position: 0 }
     }
 }

@@ -2,4 +2,4 @@
 
 mod file;
 
-pub use file::{FileReader, PIECE, pieces};
+pub(crate) use file::{FileReader, pieces};
