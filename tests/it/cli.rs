@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
@@ -29,6 +30,7 @@ impl Desk {
         let mut server = program()
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
             .arg(format!("file:{}", store.path().display()))
+            .env("WIREPHOTO_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -155,6 +157,13 @@ fn a_large_picture_goes_in_many_chunks() {
     desk.done(&["put", "large.bmp"]);
     desk.done(&["get", "large.bmp", "-o", "copy.bmp"]);
     assert!(desk.read("copy.bmp") == content);
+
+    // Refused while most of it is still to be sent: the server's reason arrives, not a broken connection.
+    assert!(desk.fails(&["put", "large.bmp"]).contains("--replace"));
+    desk.write("large.txt", &vec![b'x'; 20 << 20]);
+    let error = desk.fails(&["put", "large.txt"]);
+    assert!(error.contains("large.txt: ") && error.contains("image"), "{error}");
+    assert_eq!(desk.done(&["ls"]).lines().count(), 2);
 }
 
 #[test]
@@ -209,7 +218,8 @@ fn two_files_of_one_id_are_not_put_over_each_other() {
 #[test]
 fn stdin_is_an_image_too() {
     let desk = Desk::new();
-    let mut put = desk.command(&["put", "-", "--name", "piped.png"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut put =
+        desk.command(&["put", "-", "--name", "piped.png"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     put.stdin.take().unwrap().write_all(&png(7)).unwrap();
     assert!(put.wait().unwrap().success());
     assert_eq!(desk.run(&["get", "piped.png", "-o", "-"]).stdout, png(7));
@@ -411,6 +421,11 @@ async fn answer_once(
     (url, answering)
 }
 
+/// The headers of the call, which has been made once the program has ended; bounded, in case it never called.
+async fn asked(answering: tokio::task::JoinHandle<http::HeaderMap>) -> http::HeaderMap {
+    tokio::time::timeout(Duration::from_secs(30), answering).await.unwrap().unwrap()
+}
+
 async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
@@ -441,7 +456,7 @@ async fn damaged_bytes_never_become_a_file() {
         let mut command = program();
         command.args(["get", "a.png"]).env("WIREPHOTO_SERVER", url).current_dir(folder.path());
         let output = output(command).await;
-        answering.await.unwrap();
+        asked(answering).await;
         let error = String::from_utf8(output.stderr).unwrap();
         match expected {
             None => {
@@ -467,5 +482,5 @@ async fn a_token_goes_with_the_call_and_its_lack_is_explained() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("WIREPHOTO_TOKEN") && !error.contains("open-sesame"), "{error}");
-    assert_eq!(answering.await.unwrap()["authorization"], "Bearer open-sesame");
+    assert_eq!(asked(answering).await["authorization"], "Bearer open-sesame");
 }

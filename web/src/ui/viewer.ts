@@ -26,6 +26,7 @@ export class Viewer {
   readonly element = el("section", { class: "viewer", "aria-label": "Image" });
   readonly #heading = el("h1", { tabindex: -1 });
   readonly #frame = new Frame();
+  readonly #mat = el("div", { class: "mat" });
   readonly #progress = new Progress("Download");
   readonly #actions = el("div", { class: "actions" });
   readonly #alert = el("div");
@@ -40,8 +41,8 @@ export class Viewer {
   constructor(private readonly onDeleted: (name: string) => void) {
     const back = el("a", { class: "back", href: "#/" }, "← All images");
     const status = el("div", { class: "stage-foot" }, this.#progress.element, this.#actions);
-    const mat = el("div", { class: "mat" }, this.#frame.element);
-    const stage = el("div", { class: "stage" }, mat, status, this.#alert, this.#take);
+    const stage = el("div", { class: "stage" }, this.#alert, this.#mat, status, this.#take);
+    this.#mat.append(this.#frame.element);
     this.element.append(back, this.#heading, el("div", { class: "viewer-body" }, stage, this.#about));
   }
 
@@ -76,6 +77,7 @@ export class Viewer {
     this.#stop = stop;
     const receiver = this.#receiver;
     this.#alert.replaceChildren();
+    this.#mat.hidden = false;
     this.#actions.replaceChildren(button("Stop", "quiet", () => stop.abort()));
     this.#progress.resume();
     this.#progress.start(receiver.received);
@@ -135,6 +137,7 @@ export class Viewer {
   /** The stream ended early: by the person (no error) or by itself. */
   #halt(receiver: Receiver, error: unknown): void {
     const { received, total } = receiver;
+    this.#mat.hidden = total === 0;
     this.#progress.end(
       total === 0 ? "Nothing received" : `Stopped at ${bytes(received)} of ${bytes(total)}`,
       "stopped",
