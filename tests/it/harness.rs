@@ -10,7 +10,6 @@ use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
@@ -30,7 +29,6 @@ pub struct Server {
     pub images: Images,
     pub dir: TempDir,
     pub stop: Option<oneshot::Sender<()>>,
-    pub task: JoinHandle<()>,
 }
 
 /// A client of the generated kind, over gRPC or gRPC-Web.
@@ -66,10 +64,10 @@ impl Server {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(async {
+        tokio::spawn(async {
             server::serve(listener, app, shutdown, Duration::from_secs(10)).await.unwrap();
         });
-        Self { addr, images, dir, stop: Some(stop), task }
+        Self { addr, images, dir, stop: Some(stop) }
     }
 
     pub fn url(&self, path: &str) -> String {

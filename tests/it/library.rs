@@ -20,6 +20,7 @@ pub mod proto {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/tests/library.v1.rs"));
             include!(concat!(env!("OUT_DIR"), "/tests/library.v1.serde.rs"));
+            #[allow(dead_code)]
             pub mod table {
                 include!(concat!(env!("OUT_DIR"), "/tests/library.v1.table.rs"));
             }
