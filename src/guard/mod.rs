@@ -1,7 +1,6 @@
 //! What must hold for every wire, once, around the whole router.
 //!
-//! Outside in: [`telemetry`] (request id, access log), panics, CORS, [`origin`] and [`access`]. A refusal is rendered in the wire's own
-//! words.
+//! Outside in: request id and access log, panics, CORS, origins and access. A refusal is rendered in the wire's own words.
 
 mod access;
 mod origin;
