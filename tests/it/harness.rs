@@ -9,6 +9,7 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tonic::Status;
 use tonic::body::Body;
@@ -29,6 +30,32 @@ pub struct Server {
     pub images: Images,
     pub dir: TempDir,
     pub stop: Option<oneshot::Sender<()>>,
+}
+
+/// A server on a runtime of its own, so that its tasks can be counted.
+pub struct Apart {
+    pub server: Server,
+    runtime: Option<Runtime>,
+}
+
+impl Apart {
+    pub async fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = runtime.spawn(Server::start()).await.unwrap();
+        Self { server, runtime: Some(runtime) }
+    }
+
+    /// Tasks of the server that are alive: one accepts, one sweeps, one is each connection's.
+    pub fn tasks(&self) -> usize {
+        self.runtime.as_ref().unwrap().metrics().num_alive_tasks()
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // A runtime cannot wait for its end within another.
+        self.runtime.take().unwrap().shutdown_background();
+    }
 }
 
 /// A client of the generated kind, over gRPC or gRPC-Web.
@@ -76,9 +103,7 @@ impl Server {
 
     /// tonic's client, over HTTP/2.
     pub fn grpc(&self) -> Rpc {
-        let channel = tonic::transport::Endpoint::from_shared(self.url("")).unwrap().connect_lazy();
-        let service = channel.map_err(|error| Status::from_error(error.into()));
-        rpc(BoxCloneSyncService::new(service), self.url(""))
+        client_of(&self.url(""))
     }
 
     /// tonic-web's client, over HTTP/1.1.
@@ -116,6 +141,22 @@ impl Server {
         }
         panic!("kept: {:?} {:?}", self.files("blobs"), self.files("manifests"));
     }
+}
+
+/// tonic's client of the server at `url`, over HTTP/2.
+pub fn client_of(url: &str) -> Rpc {
+    let channel = tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy();
+    let service = channel.map_err(|error| Status::from_error(error.into()));
+    rpc(BoxCloneSyncService::new(service), url.to_owned())
+}
+
+/// The same without a mind of its own about deadlines: hyper's client, which leaves them to the server.
+pub fn patient_client_of(url: &str) -> Rpc {
+    let http = HyperClient::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let service = http
+        .map_response(|response: http::Response<_>| response.map(Body::new))
+        .map_err(|error| Status::from_error(error.into()));
+    rpc(BoxCloneSyncService::new(service), url.to_owned())
 }
 
 fn rpc(service: BoxCloneSyncService<Request<Body>, http::Response<Body>, Status>, origin: String) -> Rpc {
