@@ -248,6 +248,8 @@ async fn anonymous_readers_read_and_do_not_write() {
     assert_eq!(http.post(server.url("/v1/images")).json(&json).send().await.unwrap().status(), 401);
     assert_eq!(http.delete(server.url("/v1/images/x")).send().await.unwrap().status(), 401);
     assert_eq!(http.put(server.url("/i/x")).body(bytes).send().await.unwrap().status(), 401);
+    let disguised = http.delete(server.url("/i/x")).header("content-type", "application/grpc");
+    assert_eq!(disguised.send().await.unwrap().status(), 401);
     assert_eq!(http.get(server.url("/v1/images")).send().await.unwrap().status(), 200);
     assert_eq!(http.get(server.url("/i/x")).send().await.unwrap().status(), 404);
     server.nothing_kept().await;
