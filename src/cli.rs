@@ -39,6 +39,12 @@ pub enum Command {
     Rm(RmArgs),
     /// Ask a server whether it serves.
     Health(HealthArgs),
+    /// Print the proto's descriptors, for tools that cannot ask a server by reflection.
+    #[command(after_help = "A serialised google.protobuf.FileDescriptorSet.\n\n\
+                            Example:\n  wirephoto descriptors > wirephoto.protoset\n  \
+                            grpcurl -plaintext -protoset wirephoto.protoset 127.0.0.1:8080 \
+                            wirephoto.v1.ImageService/ListImages")]
+    Descriptors,
     /// Print the version.
     #[command(after_help = "Example:\n  wirephoto version")]
     Version,

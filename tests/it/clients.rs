@@ -162,6 +162,23 @@ fn grpcurl() {
 
 #[test]
 #[ignore = "needs tools: make test"]
+fn grpcurl_where_reflection_is_off() {
+    let store = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:", "--reflection", "off"];
+    let server = serve(command("wirephoto").args(store));
+    let list = "wirephoto.v1.ImageService/ListImages";
+    let asked = command("grpcurl").args(["-plaintext", server.address(), list]).output().expect("grpcurl is there");
+    assert!(!asked.status.success(), "reflection answered: {asked:?}");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let protoset = folder.path().join("wirephoto.protoset");
+    let file = fs::File::create(&protoset).expect("the folder can be written");
+    assert!(command("wirephoto").arg("descriptors").stdout(file).status().expect("it runs").success());
+    let told = done(command("grpcurl").args(["-plaintext", "-protoset"]).arg(&protoset).args([server.address(), list]));
+    assert_eq!(told.trim(), "{}");
+}
+
+#[test]
+#[ignore = "needs tools: make test"]
 fn buf_curl() {
     let desk = Desk::new();
     done(&mut desk.command("tests/clients/buf_curl.sh"));
