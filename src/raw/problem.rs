@@ -136,7 +136,7 @@ mod tests {
                 { "@type": google("PreconditionFailure"),
                   "violations": [{ "type": "HTTP", "subject": "if-match", "description": "moved" }] },
                 { "@type": google("QuotaFailure"), "violations": [{ "subject": "size", "description": "1 GiB" }] },
-                { "@type": google("RetryInfo"), "retryDelay": "1.5s" },
+                { "@type": google("RetryInfo"), "retryDelay": "1.500s" },
                 { "@type": google("ResourceInfo"), "resourceType": "wirephoto.v1.Image", "resourceName": "images/a" },
             ],
         });
