@@ -1,8 +1,10 @@
 //! What must hold for every wire, once, around the whole router.
 //!
-//! Outside in: [`telemetry`] (request id, access log), panics, CORS, [`origin`]. A refusal is rendered in the wire's own
-//! words.
+//! Outside in: request id and access log, panics, CORS, origins, access and
+//! deadline. A refusal is rendered in the wire's own words.
 
+mod access;
+mod deadline;
 mod origin;
 mod telemetry;
 
@@ -22,8 +24,11 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::Error;
 use crate::raw;
+use crate::wire::deadline::passed;
+use crate::wire::method::Method as Rpc;
 use crate::wire::{self, Wire};
 
+pub use access::Access;
 pub use origin::Origins;
 
 /// Answer headers that a page of an allowed origin may read.
@@ -47,23 +52,49 @@ const EXPOSED: [HeaderName; 14] = [
 /// How long a browser may remember a preflight's answer.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 
-/// Puts the guard around the router.
-pub fn around(router: Router, origins: Origins) -> Router {
-    let cors = cors(&origins);
-    let origins = Arc::new(origins);
+/// Who may do what.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The pages that may talk to this server.
+    pub origins: Origins,
+    /// What callers without credentials may do.
+    pub anonymous: Access,
+}
+
+/// Puts the guard around the router. `tables` say which RPCs only read.
+pub fn around(router: Router, policy: Policy, tables: &'static [&'static [Rpc]]) -> Router {
+    let cors = cors(&policy.origins);
+    let policy = Arc::new(policy);
     router
         .layer(from_fn(move |request: Request, next: Next| {
-            let origins = Arc::clone(&origins);
+            let policy = Arc::clone(&policy);
             async move {
-                match origins.check(request.method(), request.uri(), request.headers()) {
-                    Ok(()) => next.run(request).await,
-                    Err(error) => refuse(wire_of(&request), &error),
-                }
+                let wire = wire_of(&request);
+                let origin = policy.origins.check(request.method(), request.uri(), request.headers());
+                let unbounded = is_rpc(wire) && !is_ours(tables, &request);
+                let deadline = origin
+                    .and_then(|()| access::check(policy.anonymous, tables, wire, &request))
+                    .and_then(|()| deadline::of(&request, wire, unbounded));
+                let answered = match deadline {
+                    Ok(Some(deadline)) => deadline::run(wire, deadline, request, next).await.ok_or_else(passed),
+                    Ok(None) => Ok(next.run(request).await),
+                    Err(error) => Err(error),
+                };
+                answered.unwrap_or_else(|error| refuse(wire, &error))
             }
         }))
         .layer(option_layer(cors))
         .layer(from_fn(catch_panics))
         .layer(from_fn(telemetry::observe))
+}
+
+fn is_rpc(wire: Wire) -> bool {
+    matches!(wire, Wire::Grpc | Wire::GrpcWeb)
+}
+
+/// Whether the RPC is one of the product's, rather than of health or reflection.
+fn is_ours(tables: &[&'static [Rpc]], request: &Request) -> bool {
+    tables.iter().flat_map(|table| table.iter()).any(|rpc| rpc.path == request.uri().path())
 }
 
 /// The error in the words of the request's wire.

@@ -55,8 +55,8 @@ impl Core {
         };
         let publication = Publication { id, put, received, probe, blob, request };
         let core = self.clone();
-        // In a task of its own: a caller who goes away must not cut it between the manifest and the record.
-        tokio::spawn(async move { core.publish(publication).await }).await.map_err(Error::internal)?
+        // A caller who goes away must not cut it between the manifest and the record.
+        self.store.settle(async move { core.publish(publication).await }).await?
     }
 
     /// Which image it will be, and what is there of it now.
@@ -123,10 +123,11 @@ impl Core {
     }
 
     async fn publish(&self, publication: Publication) -> Result<Stored> {
-        let Publication { id, put, received, probe, blob, request } = publication;
+        let Publication { id, put, received, probe, mut blob, request } = publication;
         let content = received.summary.sha256_hex();
         let mark = request.as_ref().map(|request| request.mark(&content));
         let _turn = self.writing.turn(&id).await;
+        blob.publishing();
         let exchanged = self
             .exchange(&id, mark.as_ref(), |current| {
                 (put.precondition)(current)?;

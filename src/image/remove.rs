@@ -11,8 +11,8 @@ impl Core {
         let asked = ("delete", &delete.id, delete.allow_missing);
         let request = self.requests.begin(delete.request_id.as_deref(), &asked).await?;
         let core = self.clone();
-        // In a task of its own: a caller who goes away must not cut it between the record and the manifest.
-        tokio::spawn(async move { core.remove(delete, request).await }).await.map_err(Error::internal)?
+        // A caller who goes away must not cut it between the record and the manifest.
+        self.store.settle(async move { core.remove(delete, request).await }).await?
     }
 
     async fn remove(&self, delete: Delete, request: Option<Request>) -> Result<()> {

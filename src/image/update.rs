@@ -16,8 +16,8 @@ impl Core {
         let asked = ("update", &update.id, &update.display_name, &update.labels);
         let request = self.requests.begin(update.request_id.as_deref(), &asked).await?;
         let core = self.clone();
-        // In a task of its own: a caller who goes away must not cut it between the manifest and the record.
-        tokio::spawn(async move { core.apply(update, request).await }).await.map_err(Error::internal)?
+        // A caller who goes away must not cut it between the manifest and the record.
+        self.store.settle(async move { core.apply(update, request).await }).await?
     }
 
     async fn apply(&self, update: Update, request: Option<Request>) -> Result<Arc<Manifest>> {

@@ -14,6 +14,8 @@ use hyper::body::Incoming;
 /// An unread body is read on up to here, so that a client who is still sending gets to see the answer.
 const DRAIN_LIMIT: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// Who sends nothing for so long is not in the middle of sending.
+const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 
 /// The request with a body that tells a cut from an end.
 pub(super) fn whole(request: Request<Incoming>) -> Request<Body> {
@@ -85,8 +87,8 @@ impl Drop for Whole {
 async fn drain(mut incoming: Incoming) {
     let mut drained = 0;
     while drained < DRAIN_LIMIT {
-        match incoming.frame().await {
-            Some(Ok(frame)) => drained += frame.data_ref().map_or(0, Bytes::len),
+        match tokio::time::timeout(DRAIN_SILENCE, incoming.frame()).await {
+            Ok(Some(Ok(frame))) => drained += frame.data_ref().map_or(0, Bytes::len),
             _ => return,
         }
     }

@@ -4,6 +4,7 @@ mod blob;
 mod failure;
 mod key;
 mod open;
+mod settle;
 mod writer;
 
 use std::collections::HashSet;

@@ -29,7 +29,7 @@ impl BlobWriter {
     pub(super) fn new(store: Store) -> Self {
         let id = uuid::Uuid::new_v4().simple().to_string();
         store.stage(&id, true);
-        let staged = StagedBlob { store, id, size: 0, runtime: Handle::current(), armed: false };
+        let staged = StagedBlob { store, id, size: 0, runtime: Handle::current(), armed: false, leave: false };
         Self { staged, upload: None, flying: VecDeque::new(), size: 0 }
     }
 
@@ -77,10 +77,10 @@ impl BlobWriter {
 
     /// Writes the last part and makes the blob whole and durable.
     ///
-    /// That cannot be taken back halfway, so it runs to its end in a task even if the caller goes away; the blob is
-    /// then removed.
+    /// A caller who goes away does not cut it halfway; the blob is then removed.
     pub(crate) async fn finish(mut self, last: Vec<Bytes>) -> Result<StagedBlob> {
-        let finishing = tokio::spawn(async move {
+        let store = self.staged.store.clone();
+        let finishing = async move {
             let finished = self.finish_or_error(last).await;
             match finished {
                 Ok(()) => Ok(self.into_staged()),
@@ -89,8 +89,8 @@ impl BlobWriter {
                     Err(told(error, Doing::Writing))
                 }
             }
-        });
-        finishing.await.map_err(Error::internal)?
+        };
+        store.settle(finishing).await?
     }
 
     async fn finish_or_error(&mut self, last: Vec<Bytes>) -> StoreResult<()> {
@@ -135,7 +135,8 @@ impl Drop for BlobWriter {
     fn drop(&mut self) {
         let (upload, flying) = (self.upload.take(), std::mem::take(&mut self.flying));
         if upload.is_some() {
-            self.staged.runtime.spawn(take_away(upload, flying));
+            let store = self.staged.store.clone();
+            self.staged.runtime.spawn(async move { store.clear_away(take_away(upload, flying)).await });
         }
     }
 }
@@ -164,6 +165,8 @@ pub(crate) struct StagedBlob {
     runtime: Handle,
     /// Whether there may be an object to remove.
     armed: bool,
+    /// Whether it is left to be collected when dropped.
+    leave: bool,
 }
 
 impl StagedBlob {
@@ -176,6 +179,11 @@ impl StagedBlob {
     pub(crate) async fn open(&self) -> Result<Blob> {
         let blob = self.store.open_blob(&self.id, self.size).await?;
         blob.ok_or_else(|| Error::internal(format!("the blob {} is gone before it was published", self.id)))
+    }
+
+    /// A manifest that names it may be in the store from now on: only [`discard`](Self::discard) removes it.
+    pub(crate) fn publishing(&mut self) {
+        self.leave = true;
     }
 
     /// It belongs to an image now.
@@ -203,6 +211,7 @@ impl StagedBlob {
             size: self.size,
             runtime: self.runtime.clone(),
             armed: self.armed,
+            leave: self.leave,
         };
         self.armed = false;
         taken
@@ -211,10 +220,10 @@ impl StagedBlob {
 
 impl Drop for StagedBlob {
     fn drop(&mut self) {
-        if self.armed {
+        if self.armed && !self.leave {
             let (store, id) = (self.store.clone(), self.id.clone());
             self.runtime.spawn(async move {
-                remove(&store, &id).await;
+                store.clear_away(remove(&store, &id)).await;
                 store.stage(&id, false);
             });
         } else {

@@ -16,6 +16,7 @@ use http_body::Frame;
 use prost::Message as _;
 use tower::ServiceExt as _;
 
+use super::deadline::{self, Deadline};
 use super::envelope::{Head, Heads};
 use super::method::{Kind, Method};
 use super::status::{json_response, rpc_status};
@@ -49,10 +50,15 @@ impl Grpc {
         }
         let kind = self.methods.get(request.uri().path()).map(|method| method.kind);
         let max_message_size = self.max_message_size;
+        let deadline = request.extensions().get::<Deadline>().copied();
         let request = request.map(|body| Body::new(Checked::new(body, kind, max_message_size)));
-        match self.routes.oneshot(request).await {
+        let response = match self.routes.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
+        };
+        match deadline {
+            Some(deadline) => deadline::bound(response, deadline, || Ok(deadline_trailers())),
+            None => response,
         }
     }
 
@@ -65,6 +71,15 @@ impl Grpc {
             async move { Ok(grpc.call(CONTENT_TYPES[0], request).await) }
         })
     }
+}
+
+/// The end of a stream whose deadline passed.
+fn deadline_trailers() -> Frame<Bytes> {
+    let mut trailers = http::HeaderMap::new();
+    if let Err(error) = status(&deadline::passed()).add_header(&mut trailers) {
+        tracing::error!(%error, "a status has no trailers");
+    }
+    Frame::trailers(trailers)
 }
 
 /// 405, for a path that takes only POST.

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod content_coding;
+pub mod deadline;
 pub mod envelope;
 pub mod grpc;
 pub mod grpc_web;
@@ -55,16 +56,18 @@ impl Wire {
 }
 
 /// Tells the wire from path and media type. What is asked for at an unknown path is answered as JSON.
+///
+/// The path goes first where it alone decides who answers: a media type must not make a write look like an RPC.
 pub fn classify(path: &str, content_type: &str) -> Wire {
     let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if content_type.starts_with("application/grpc-web") {
-        Wire::GrpcWeb
-    } else if content_type.starts_with("application/grpc") {
-        Wire::Grpc
-    } else if below("/i") {
+    if below("/i") {
         Wire::Bytes
     } else if path == "/" || below("/assets") || path == "/livez" || path == "/readyz" {
         Wire::Page
+    } else if content_type.starts_with("application/grpc-web") {
+        Wire::GrpcWeb
+    } else if content_type.starts_with("application/grpc") {
+        Wire::Grpc
     } else {
         Wire::Rest
     }
@@ -150,6 +153,8 @@ mod tests {
             ("/v1/images/cat", "application/json", Wire::Rest),
             ("/i/cat", "image/jpeg", Wire::Bytes),
             ("/i", "multipart/form-data", Wire::Bytes),
+            ("/i/cat", "application/grpc", Wire::Bytes),
+            ("/", "application/grpc-web", Wire::Page),
             ("/images", "", Wire::Rest),
             ("/", "", Wire::Page),
             ("/assets/app.js", "", Wire::Page),

@@ -9,13 +9,13 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
-use wirephoto::guard::Origins;
+use wirephoto::guard::{Access, Origins, Policy};
 use wirephoto::image::{Images, Limits};
 use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
 use wirephoto::server::{self, App};
@@ -30,7 +30,32 @@ pub struct Server {
     pub images: Images,
     pub dir: TempDir,
     pub stop: Option<oneshot::Sender<()>>,
-    pub task: JoinHandle<()>,
+}
+
+/// A server on a runtime of its own, so that its tasks can be counted.
+pub struct Apart {
+    pub server: Server,
+    runtime: Option<Runtime>,
+}
+
+impl Apart {
+    pub async fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = runtime.spawn(Server::start()).await.unwrap();
+        Self { server, runtime: Some(runtime) }
+    }
+
+    /// Tasks of the server that are alive: one accepts, one sweeps, one is each connection's.
+    pub fn tasks(&self) -> usize {
+        self.runtime.as_ref().unwrap().metrics().num_alive_tasks()
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // A runtime cannot wait for its end within another.
+        self.runtime.take().unwrap().shutdown_background();
+    }
 }
 
 /// A client of the generated kind, over gRPC or gRPC-Web.
@@ -43,28 +68,33 @@ impl Server {
     }
 
     pub async fn start_with(cors_origins: Vec<String>) -> Self {
+        Self::start_as(Policy { origins: Origins::new(cors_origins, true), anonymous: Access::Write }).await
+    }
+
+    pub async fn start_as(policy: Policy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("file:{}", dir.path().display()), false).await.unwrap();
-        Self::over(store, dir, cors_origins).await
+        Self::over(store, dir, policy).await
     }
 
     pub async fn in_memory() -> Self {
-        Self::over(Store::open("memory:", false).await.unwrap(), tempfile::tempdir().unwrap(), Vec::new()).await
+        let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
+        Self::over(Store::open("memory:", false).await.unwrap(), tempfile::tempdir().unwrap(), policy).await
     }
 
-    async fn over(store: Store, dir: TempDir, cors_origins: Vec<String>) -> Self {
+    async fn over(store: Store, dir: TempDir, policy: Policy) -> Self {
         let images = Images::open(store, Limits { max_image_size: MAX_IMAGE_SIZE }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let app = App::new(images.clone(), Origins::new(cors_origins, true), true).await.unwrap();
+        let app = App::new(images.clone(), policy, true).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(async {
+        tokio::spawn(async {
             server::serve(listener, app, shutdown, Duration::from_secs(10)).await.unwrap();
         });
-        Self { addr, images, dir, stop: Some(stop), task }
+        Self { addr, images, dir, stop: Some(stop) }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -73,9 +103,7 @@ impl Server {
 
     /// tonic's client, over HTTP/2.
     pub fn grpc(&self) -> Rpc {
-        let channel = tonic::transport::Endpoint::from_shared(self.url("")).unwrap().connect_lazy();
-        let service = channel.map_err(|error| Status::from_error(error.into()));
-        rpc(BoxCloneSyncService::new(service), self.url(""))
+        client_of(&self.url(""))
     }
 
     /// tonic-web's client, over HTTP/1.1.
@@ -113,6 +141,22 @@ impl Server {
         }
         panic!("kept: {:?} {:?}", self.files("blobs"), self.files("manifests"));
     }
+}
+
+/// tonic's client of the server at `url`, over HTTP/2.
+pub fn client_of(url: &str) -> Rpc {
+    let channel = tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy();
+    let service = channel.map_err(|error| Status::from_error(error.into()));
+    rpc(BoxCloneSyncService::new(service), url.to_owned())
+}
+
+/// The same without a mind of its own about deadlines: hyper's client, which leaves them to the server.
+pub fn patient_client_of(url: &str) -> Rpc {
+    let http = HyperClient::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let service = http
+        .map_response(|response: http::Response<_>| response.map(Body::new))
+        .map_err(|error| Status::from_error(error.into()));
+    rpc(BoxCloneSyncService::new(service), url.to_owned())
 }
 
 fn rpc(service: BoxCloneSyncService<Request<Body>, http::Response<Body>, Status>, origin: String) -> Rpc {

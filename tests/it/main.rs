@@ -6,6 +6,7 @@ mod architecture;
 mod cli;
 mod clients;
 mod cut;
+mod deadline;
 mod docs;
 mod errors;
 mod harness;

@@ -12,9 +12,9 @@ use serde_json::Value;
 use crate::photo::{photo, sixty_megabytes};
 
 /// A server of its own process, killed when dropped.
-struct Process {
+pub struct Process {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Drop for Process {
@@ -37,7 +37,7 @@ impl Process {
         Self::spawn(command.args(serve(store)))
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
