@@ -6,6 +6,7 @@
 //! REST ── google.api.http ──────┴─ checks ── tonic services
 //! ```
 
+pub mod content_coding;
 pub mod deadline;
 pub mod envelope;
 pub mod grpc;

@@ -90,11 +90,11 @@ pub fn json_response(status: &rpc::Status, http_status: Option<u16>) -> Response
 
 /// The status as proto3 JSON.
 pub fn json(status: &rpc::Status) -> Vec<u8> {
-    serde_json::to_vec(status).unwrap_or_else(|error| {
+    let write = |status: &rpc::Status| super::json::write(&status.encode_to_vec(), &rpc::table::STATUS);
+    write(status).unwrap_or_else(|error| {
         // A detail of a known type whose bytes do not parse: the rest still reaches the caller.
         tracing::error!(%error, "the details of an error have no JSON");
-        let bare = rpc::Status { details: Vec::new(), ..status.clone() };
-        serde_json::to_vec(&bare).unwrap_or_default()
+        write(&rpc::Status { details: Vec::new(), ..status.clone() }).unwrap_or_default()
     })
 }
 

@@ -28,7 +28,7 @@ pub mod proto {
     }
 }
 
-struct Library;
+pub struct Library;
 
 fn book(name: String) -> pb::Book {
     pb::Book { name, title: "Moby-Dick".into(), pages: 635, genre: pb::Genre::Novel.into(), ..Default::default() }
@@ -79,10 +79,26 @@ impl LibraryService for Library {
         let pb::UpdateBookRequest { book, update_mask } = request.into_inner();
         Ok(Response::new(pb::UpdateBookResponse { book, update_mask }))
     }
+
+    async fn describe_catalogue(
+        &self,
+        request: tonic::Request<pb::DescribeCatalogueRequest>,
+    ) -> Result<Response<pb::DescribeCatalogueResponse>, Status> {
+        let pb::DescribeCatalogueRequest { catalogue, words, counts, size, when, words_of, update_mask } =
+            request.into_inner();
+        Ok(Response::new(pb::DescribeCatalogueResponse { catalogue, words, counts, size, when, words_of, update_mask }))
+    }
+
+    async fn delete_book(
+        &self,
+        _: tonic::Request<pb::DeleteBookRequest>,
+    ) -> Result<Response<pbjson_types::Empty>, Status> {
+        Ok(Response::new(pbjson_types::Empty {}))
+    }
 }
 
 /// The same stack of wires, over another service.
-async fn start() -> String {
+pub async fn start() -> String {
     let routes = tonic::service::Routes::new(LibraryServiceServer::new(Library)).prepare().into_axum_router();
     let wires = Wires::new(routes, &[pb::table::LIBRARY_SERVICE], Limits::default()).unwrap();
     let router = axum::Router::new().fallback(move |request: Request<_>| wires.clone().call(request));
@@ -95,7 +111,7 @@ async fn start() -> String {
     url
 }
 
-async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
+pub async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }

@@ -16,4 +16,6 @@ mod parity;
 mod photo;
 mod process;
 mod raw;
+mod rest;
+mod rest_json;
 mod wires;
