@@ -18,6 +18,8 @@ use crate::proto::wirephoto::v1::table::IMAGE_SERVICE;
 use crate::wire::{self, Limits, Wire, Wires};
 use crate::{net, page, raw, service};
 
+pub use crate::net::Tls;
+
 /// What the server is made of.
 pub struct App {
     images: Images,
@@ -25,6 +27,8 @@ pub struct App {
     origins: Origins,
     limits: Limits,
     ready: Arc<AtomicBool>,
+    tls: Option<Tls>,
+    connections: net::Limits,
 }
 
 impl App {
@@ -35,7 +39,22 @@ impl App {
     pub async fn new(images: Images, origins: Origins, reflection: bool) -> Result<Self> {
         let limits = Limits::default();
         let services = service::services(images.clone(), reflection, limits.message).await?;
-        Ok(Self { images, services, origins, limits, ready: Arc::new(AtomicBool::new(true)) })
+        let ready = Arc::new(AtomicBool::new(true));
+        Ok(Self { images, services, origins, limits, ready, tls: None, connections: net::Limits::default() })
+    }
+
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// With other limits of connections than those it ships with.
+    #[must_use]
+    pub fn with_connections(mut self, limits: net::Limits) -> Self {
+        self.connections = limits;
+        self
     }
 }
 
@@ -67,7 +86,7 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
         app.ready.store(false, Ordering::Relaxed);
         service::set_not_serving(&app.services.health).await;
     };
-    net::serve(listener, router, stopping, drain).await;
+    net::serve_with(listener, router, app.tls.clone(), app.connections, stopping, drain).await;
     Ok(())
 }
 

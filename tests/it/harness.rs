@@ -43,20 +43,27 @@ impl Server {
     }
 
     pub async fn start_with(cors_origins: Vec<String>) -> Self {
+        Self::adapted(cors_origins, |app| app).await
+    }
+
+    /// With the server changed in some way.
+    pub async fn adapted(cors_origins: Vec<String>, adapt: impl FnOnce(App) -> App) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("file:{}", dir.path().display()), false).await.unwrap();
-        Self::over(store, dir, cors_origins).await
+        Self::over(store, dir, cors_origins, adapt).await
     }
 
     pub async fn in_memory() -> Self {
-        Self::over(Store::open("memory:", false).await.unwrap(), tempfile::tempdir().unwrap(), Vec::new()).await
+        Self::over(Store::open("memory:", false).await.unwrap(), tempfile::tempdir().unwrap(), Vec::new(), |app| app)
+            .await
     }
 
-    async fn over(store: Store, dir: TempDir, cors_origins: Vec<String>) -> Self {
+    async fn over(store: Store, dir: TempDir, cors_origins: Vec<String>, adapt: impl FnOnce(App) -> App) -> Self {
         let images = Images::open(store, Limits { max_image_size: MAX_IMAGE_SIZE }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let app = App::new(images.clone(), Origins::new(cors_origins, true), true).await.unwrap();
+        let app = adapt(app);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
