@@ -10,6 +10,7 @@ use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio::sync::oneshot;
 use tonic::Status;
 use tonic::body::Body;
@@ -30,6 +31,7 @@ pub struct Server {
     pub images: Images,
     pub dir: TempDir,
     pub stop: Option<oneshot::Sender<()>>,
+    pub task: JoinHandle<()>,
 }
 
 /// A server on a runtime of its own, so that its tasks can be counted.
@@ -72,29 +74,34 @@ impl Server {
     }
 
     pub async fn start_as(policy: Policy) -> Self {
+        Self::adapted(policy, |app| app).await
+    }
+
+    /// With the server changed in some way.
+    pub async fn adapted(policy: Policy, adapt: impl FnOnce(App) -> App) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("file:{}", dir.path().display()), false).await.unwrap();
-        Self::over(store, dir, policy).await
+        Self::over(store, dir, policy, adapt).await
     }
 
     pub async fn in_memory() -> Self {
-        let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
-        Self::over(Store::open("memory:", false).await.unwrap(), tempfile::tempdir().unwrap(), policy).await
+        let store = Store::open("memory:", false).await.unwrap();
+        Self::over(store, tempfile::tempdir().unwrap(), open_policy(), |app| app).await
     }
 
-    async fn over(store: Store, dir: TempDir, policy: Policy) -> Self {
+    async fn over(store: Store, dir: TempDir, policy: Policy, adapt: impl FnOnce(App) -> App) -> Self {
         let images = Images::open(store, Limits { max_image_size: MAX_IMAGE_SIZE }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let app = App::new(images.clone(), policy, true).await.unwrap();
+        let app = adapt(App::new(images.clone(), policy, true).await.unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
         };
-        tokio::spawn(async {
+        let task = tokio::spawn(async {
             server::serve(listener, app, shutdown, Duration::from_secs(10)).await.unwrap();
         });
-        Self { addr, images, dir, stop: Some(stop) }
+        Self { addr, images, dir, stop: Some(stop), task }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -141,6 +148,11 @@ impl Server {
         }
         panic!("kept: {:?} {:?}", self.files("blobs"), self.files("manifests"));
     }
+}
+
+/// No page but our own, and no credentials asked for.
+pub fn open_policy() -> Policy {
+    Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write }
 }
 
 /// tonic's client of the server at `url`, over HTTP/2.

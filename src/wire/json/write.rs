@@ -25,7 +25,7 @@ pub fn write(message: &[u8], schema: &'static Message) -> Result<Vec<u8>> {
 /// The JSON text of one field of a serialised message; of a field that is not set, its default.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_field(message: &[u8], field: &'static Field, schema: &'static Message) -> Result<Vec<u8>> {
     let path = Path::Root(field.json_name);
     let found = records(message).map_err(|error| malformed(error, &path))?;
