@@ -48,6 +48,10 @@ drift: ## Check that what is generated and committed is what its sources give
 		before=$$(made); $(MAKE) generate; \
 		diff <(echo "$$before") <(made) || { echo 'drift: these files changed: commit them'; exit 1; }
 
+.PHONY: h2spec
+h2spec: tools ## Hold HTTP/2 against h2spec, over cleartext and TLS
+	cargo test --locked --test it -- --include-ignored --nocapture h2spec
+
 .PHONY: tools
 tools: ## Install what the tests need into target/tools
 	@tests/tools/setup

@@ -44,8 +44,8 @@ impl Default for Limits {
 pub(super) const STREAM_WINDOW: u32 = 4 << 20;
 /// The same for all streams of a connection together.
 pub(super) const CONNECTION_WINDOW: u32 = 16 << 20;
-/// Largest HTTP/2 frame taken.
-pub(super) const MAX_FRAME: u32 = 256 << 10;
+/// Largest HTTP/2 frame taken: each connection may keep one.
+pub(super) const MAX_FRAME: u32 = 16 << 10;
 /// Streams that one HTTP/2 connection may have open.
 pub(super) const MAX_STREAMS: u32 = 250;
 /// All header fields of a request together, as HTTP/2 counts them (RFC 9113, section 6.5.2).

@@ -6,6 +6,7 @@
 mod body;
 mod conduct;
 mod connection;
+mod first_line;
 mod frames;
 mod gate;
 mod limits;

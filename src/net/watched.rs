@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::conduct::{Conduct, Offence};
+use super::first_line::FirstLine;
 use super::frames::{self, Follower};
 use super::gate::Gate;
 
@@ -21,6 +22,7 @@ const LINGER_BYTES: usize = 4 << 20;
 
 pub(super) struct Watched<S> {
     stream: S,
+    first_line: FirstLine,
     inbound: Follower,
     outbound: Follower,
     conduct: Conduct,
@@ -44,6 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
     pub(super) fn new(stream: S, gate: Gate) -> Self {
         Self {
             stream,
+            first_line: FirstLine::default(),
             inbound: Follower::inbound(),
             outbound: Follower::outbound(),
             conduct: Conduct::new(Instant::now()),
@@ -127,6 +130,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
         if this.leaving.is_none() {
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+            if !this.first_line.follow(&buffer.filled()[before..]) {
+                buffer.set_filled(before);
+                return Poll::Ready(Err(no_http()));
+            }
             match this.received(&buffer.filled()[before..]) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(offence) => {
@@ -142,12 +149,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     }
 }
 
+fn no_http() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "this is no HTTP")
+}
+
 /// What is written after the farewell goes nowhere.
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.leaving.is_some() {
             return Poll::Ready(Ok(bytes.len()));
+        }
+        if !this.first_line.answerable() {
+            return Poll::Ready(Err(no_http()));
         }
         let count = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
         this.sent(&bytes[..count]);
@@ -162,6 +176,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         let this = self.get_mut();
         if this.leaving.is_some() {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        if !this.first_line.answerable() {
+            return Poll::Ready(Err(no_http()));
         }
         let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, slices))?;
         let mut left = count;

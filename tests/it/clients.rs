@@ -21,7 +21,7 @@ fn tools() -> PathBuf {
 }
 
 /// A command that finds the tools and the program on its PATH, and nothing in its environment that steers the program.
-fn command(name: impl AsRef<OsStr>) -> Command {
+pub fn command(name: impl AsRef<OsStr>) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_wirephoto")).parent().expect("the program is in a folder").to_owned();
     let mut folders = vec![program, tools().join("bin"), tools().join("python/bin")];
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));

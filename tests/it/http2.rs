@@ -1,5 +1,6 @@
 //! HTTP/2 as operators expect it: floods are left, idle and old connections closed, nobody starves beside unread streams.
 
+use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,8 @@ use wirephoto::proto::wirephoto::v1::{DownloadImageRequest, GetImageRequest};
 
 use crate::harness::{Server, open_policy};
 use crate::photo::{photo, sixty_megabytes};
+use crate::process::{Process, serve};
+use crate::tls::Ca;
 
 /// What must come does within this, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,6 +69,34 @@ async fn flood(server: &Server, first: &[u8], then: impl Fn(u32) -> Vec<u8> + Se
     let code = tokio::time::timeout(PATIENCE, goaway(reader)).await.expect("the connection is closed");
     tokio::time::timeout(PATIENCE, sender).await.expect("nothing more is read").unwrap();
     code
+}
+
+/// h2spec's own suite, over cleartext and TLS.
+#[test]
+#[ignore = "needs tools: make test"]
+fn h2spec_finds_nothing() {
+    let ca = Ca::new();
+    let pair = ca.issue("server", 2100);
+    for tls in [false, true] {
+        let store = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wirephoto"));
+        command.args(serve(store.path()));
+        if tls {
+            command.arg("--tls-cert").arg(&pair.cert).arg("--tls-key").arg(&pair.key);
+        }
+        let server = Process::spawn(&mut command);
+        let port = server.url.rsplit(':').next().unwrap();
+        // What is posted there is read to its end before it is answered: the suite has bad trailers follow a body.
+        let mut h2spec = crate::clients::command("h2spec");
+        h2spec.args(["-h", "127.0.0.1", "-p", port, "-P", "/i", "-o", "10", "generic", "http2"]);
+        h2spec.args(if tls { &["-t", "-k"][..] } else { &[] });
+        let output = h2spec.output().expect("h2spec runs: was tests/tools/setup run?");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let end = printed.split_once("Failures:").map_or("", |(_, end)| end);
+        let told = printed.lines().last().unwrap_or_default();
+        assert!(output.status.success() && told.ends_with(" 0 failed"), "TLS {tls}: {told}{end}");
+        println!("TLS {tls}: {told}");
+    }
 }
 
 async fn serves(server: &Server) {
@@ -158,7 +189,7 @@ async fn what_the_server_allows_is_said_in_its_settings() {
         .map(|one| (u16::from_be_bytes([one[0], one[1]]), u32::from_be_bytes(one[2..].try_into().unwrap())))
         .collect();
     // Streams, window of a stream, frame, header list (RFC 9113, section 6.5.2).
-    for expected in [(3, 250), (4, 4 << 20), (5, 256 << 10), (6, 16 << 10)] {
+    for expected in [(3, 250), (4, 4 << 20), (5, 16 << 10), (6, 16 << 10)] {
         assert!(all.contains(&expected), "{expected:?} of {all:?}");
     }
 }
