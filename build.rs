@@ -9,6 +9,7 @@ use std::{env, fs};
 
 use heck::ToShoutySnakeCase as _;
 use heck::ToSnakeCase as _;
+use heck::ToUpperCamelCase as _;
 use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -24,9 +25,13 @@ fn main() -> Result<()> {
     }
     .generate()?;
     Target {
-        files: &["tests/proto/library/v1/library.proto"],
+        files: &[
+            "tests/proto/library/v1/library.proto",
+            "tests/proto/connectrpc/conformance/v1/service.proto",
+            "tests/proto/connectrpc/conformance/v1/server_compat.proto",
+        ],
         includes: &["tests/proto", "proto"],
-        packages: &["library.v1"],
+        packages: &["library.v1", "connectrpc.conformance.v1"],
         krate: "::wirephoto",
         out: out.join("tests"),
     }
@@ -301,7 +306,7 @@ fn rust_type(message: &MessageDescriptor) -> String {
     let mut parts: Vec<&str> = name.split('.').collect();
     let last = parts.pop().unwrap_or_default();
     let modules: String = parts.iter().map(|part| format!("{}::", part.to_snake_case())).collect();
-    format!("super::{modules}{last}")
+    format!("super::{modules}{}", last.to_upper_camel_case())
 }
 
 fn local_name(message: &MessageDescriptor) -> String {

@@ -39,7 +39,8 @@ fn rows_of_the_code() -> Vec<String> {
 #[test]
 fn the_table_of_errors_is_the_code_s() {
     let guide = guide("wire");
-    let table = guide.split_once("<!-- errors:begin -->\n").and_then(|(_, rest)| rest.split_once("<!-- errors:end -->"));
+    let table =
+        guide.split_once("<!-- errors:begin -->\n").and_then(|(_, rest)| rest.split_once("<!-- errors:end -->"));
     let (table, _) = table.expect("docs/wire.md has the table between its marks");
     let rows = table.lines().skip(2).map(|line| {
         let mut cells: Vec<&str> = line.split('|').map(str::trim).collect();

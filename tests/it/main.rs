@@ -5,12 +5,16 @@
 mod architecture;
 mod cli;
 mod clients;
+#[path = "../conformance/mod.rs"]
+mod conformance;
 mod cut;
 mod docs;
 mod errors;
+mod frames;
 mod harness;
 mod library;
 mod listing;
+mod metadata;
 mod parity;
 mod photo;
 mod process;
