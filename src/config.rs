@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::cli::ServeArgs;
+use crate::guard::Access;
 use file::File;
 
 /// How `serve` runs.
@@ -27,15 +28,6 @@ pub struct Config {
     pub allow_anonymous: Option<Access>,
     /// Whether reflection, `/docs` and `/openapi.json` answer.
     pub reflection: bool,
-}
-
-/// What a caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Access {
-    /// See and download.
-    Read,
-    /// Change and delete too.
-    Write,
 }
 
 /// A value that cannot be used: where it was, what it is and how to mend it.

@@ -1,6 +1,6 @@
 //! What `build.rs` made of the protos, and nothing else.
 
-#![allow(missing_docs, clippy::all, clippy::unwrap_used, unreachable_pub)]
+#![allow(missing_docs, rustdoc::all, clippy::all, clippy::unwrap_used, unreachable_pub)]
 
 /// Packages `wirephoto.*`.
 pub mod wirephoto {

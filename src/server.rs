@@ -12,17 +12,21 @@ use http::{HeaderValue, Response, StatusCode, header};
 use tokio::net::TcpListener;
 
 use crate::error::{Error, Reason, Result};
-use crate::guard::{self, Origins};
+use crate::guard::{self, Policy};
 use crate::image::Images;
 use crate::proto::wirephoto::v1::table::IMAGE_SERVICE;
+use crate::wire::method::Method;
 use crate::wire::{self, Limits, Wire, Wires};
 use crate::{net, page, raw, service};
+
+/// The services that every wire serves.
+const TABLES: &[&[Method]] = &[IMAGE_SERVICE];
 
 /// What the server is made of.
 pub struct App {
     images: Images,
     services: service::Services,
-    origins: Origins,
+    policy: Policy,
     limits: Limits,
     ready: Arc<AtomicBool>,
 }
@@ -32,10 +36,10 @@ impl App {
     ///
     /// # Errors
     /// What was built in is broken.
-    pub async fn new(images: Images, origins: Origins, reflection: bool) -> Result<Self> {
+    pub async fn new(images: Images, policy: Policy, reflection: bool) -> Result<Self> {
         let limits = Limits::default();
         let services = service::services(images.clone(), reflection, limits.message).await?;
-        Ok(Self { images, services, origins, limits, ready: Arc::new(AtomicBool::new(true)) })
+        Ok(Self { images, services, policy, limits, ready: Arc::new(AtomicBool::new(true)) })
     }
 }
 
@@ -44,7 +48,7 @@ impl App {
 /// # Errors
 /// A path template in the proto does not parse.
 pub fn router(app: &App) -> Result<Router> {
-    let wires = Wires::new(app.services.routes.clone(), &[IMAGE_SERVICE], app.limits).map_err(Error::internal)?;
+    let wires = Wires::new(app.services.routes.clone(), TABLES, app.limits).map_err(Error::internal)?;
     let probe = Probe { images: app.images.clone(), ready: Arc::clone(&app.ready) };
     let router = Router::new()
         .route("/livez", get(|| async { plain(StatusCode::OK, "ok\n") }))
@@ -53,7 +57,7 @@ pub fn router(app: &App) -> Result<Router> {
         .merge(page::router())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(move |request: Request| wires.clone().call(request));
-    Ok(guard::around(router, app.origins.clone()))
+    Ok(guard::around(router, app.policy.clone(), TABLES))
 }
 
 /// Serves until `shutdown` completes. Then it is ready no more, and what is running has `drain` to finish.

@@ -8,8 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::error::{Error, Reason, Result};
-use crate::guard::Origins;
+use crate::guard::{Access, Origins, Policy};
 use crate::image::{Images, Limits};
+use crate::io;
 use crate::server::{self, App};
 use crate::store::Store;
 
@@ -18,10 +19,12 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// Serves until SIGTERM or SIGINT. Once it accepts, it says so in one line on stdout.
 pub async fn run(config: Config) -> Result<()> {
+    io::give_back();
     let store = Store::open(&config.store, config.fsync).await?;
     let images = Images::open(store, Limits { max_image_size: config.max_image_size }).await?;
     let origins = Origins::new(config.cors_origins, config.listen.ip().is_loopback());
-    let app = App::new(images, origins, config.reflection).await?;
+    let anonymous = config.allow_anonymous.unwrap_or(Access::Write);
+    let app = App::new(images, Policy { origins, anonymous }, config.reflection).await?;
 
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         let message = format!("cannot listen on {}: {error}; choose another --listen ADDR:PORT", config.listen);

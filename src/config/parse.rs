@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::Access;
+use crate::guard::Access;
 
 type Result<T> = std::result::Result<T, String>;
 

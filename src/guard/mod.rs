@@ -1,8 +1,8 @@
 //! What must hold for every wire, once, around the whole router.
 //!
-//! Outside in: [`telemetry`] (request id, access log), panics, CORS, [`origin`]. A refusal is rendered in the wire's own
-//! words.
+//! Outside in: request id and access log, panics, CORS, origins and access. A refusal is rendered in the wire's own words.
 
+mod access;
 mod origin;
 mod telemetry;
 
@@ -22,8 +22,10 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::Error;
 use crate::raw;
+use crate::wire::method::Method as Rpc;
 use crate::wire::{self, Wire};
 
+pub use access::Access;
 pub use origin::Origins;
 
 /// Answer headers that a page of an allowed origin may read.
@@ -47,17 +49,28 @@ const EXPOSED: [HeaderName; 14] = [
 /// How long a browser may remember a preflight's answer.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 
-/// Puts the guard around the router.
-pub fn around(router: Router, origins: Origins) -> Router {
-    let cors = cors(&origins);
-    let origins = Arc::new(origins);
+/// Who may do what.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The pages that may talk to this server.
+    pub origins: Origins,
+    /// What callers without credentials may do.
+    pub anonymous: Access,
+}
+
+/// Puts the guard around the router. `tables` say which RPCs only read.
+pub fn around(router: Router, policy: Policy, tables: &'static [&'static [Rpc]]) -> Router {
+    let cors = cors(&policy.origins);
+    let policy = Arc::new(policy);
     router
         .layer(from_fn(move |request: Request, next: Next| {
-            let origins = Arc::clone(&origins);
+            let policy = Arc::clone(&policy);
             async move {
-                match origins.check(request.method(), request.uri(), request.headers()) {
+                let wire = wire_of(&request);
+                let origin = policy.origins.check(request.method(), request.uri(), request.headers());
+                match origin.and_then(|()| access::check(policy.anonymous, tables, wire, &request)) {
                     Ok(()) => next.run(request).await,
-                    Err(error) => refuse(wire_of(&request), &error),
+                    Err(error) => refuse(wire, &error),
                 }
             }
         }))

@@ -19,6 +19,9 @@ use crate::io::{FileReader, pieces};
 /// Bytes a parser has at hand at a time.
 const WINDOW: usize = 64 * 1024;
 
+/// Bytes that a blob in memory gives at a time: whole, a large one would be one message of an RPC.
+const MEMORY_PIECE: usize = 1 << 20;
+
 /// An open blob. It survives being overwritten or deleted.
 #[derive(Debug, Clone)]
 pub struct Blob {
@@ -78,8 +81,9 @@ impl Blob {
             Source::File(file) => pieces(file.clone(), range).map_err(|error| told_io(error, Doing::Reading)).boxed(),
             Source::Memory(bytes) => {
                 // Ranges were checked against `size`, which is the length of these bytes.
-                let slice = bytes.slice(range.start as usize..range.end as usize);
-                stream::iter([Ok(slice)]).boxed()
+                let mut left = bytes.slice(range.start as usize..range.end as usize);
+                let next = move || (!left.is_empty()).then(|| Ok(left.split_to(left.len().min(MEMORY_PIECE))));
+                stream::iter(std::iter::from_fn(next)).boxed()
             }
             Source::Cloud(objects, path) => ranged(objects.clone(), path.clone(), range),
         };

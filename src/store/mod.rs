@@ -82,6 +82,11 @@ impl Store {
         Self { inner: Arc::new(Inner { objects, place, staged: Mutex::default() }) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+        self.inner.objects.clone()
+    }
+
     /// Whether this process alone writes the store, so that what it knows of it stays true.
     pub fn is_exclusive(&self) -> bool {
         !matches!(self.inner.place, Place::Shared)

@@ -54,7 +54,7 @@ impl Rest {
                 routes.push(Route { template: Template::parse(rule.template)?, rule, method });
             }
         }
-        routes.sort_by(|a, b| a.template.precedence().cmp(&b.template.precedence()));
+        routes.sort_by_key(|route| route.template.precedence());
         let rpc_paths = tables.iter().flat_map(|table| table.iter()).map(|method| method.path).collect();
         Ok(Self { grpc, routes: routes.into(), rpc_paths, max_body_size })
     }

@@ -15,7 +15,8 @@ for protocol in grpc grpcweb; do
     base64 -w0 "$photo" | jq -Rc --arg id "$id" '{imageId: $id, content: .}' >"$work/create"
     is "$protocol: create" "$(call -d "@$work/create" "$url/$service/CreateImage" | jq -r .image.sha256)" \
         "$(sha256 "$photo")"
-    is "$protocol: get" "$(call -d "{\"name\":\"images/$id\"}" "$url/$service/GetImage" | jq -r .image.name)" "images/$id"
+    is "$protocol: get" "$(call -d "{\"name\":\"images/$id\"}" "$url/$service/GetImage" |
+        jq -r .image.name)" "images/$id"
     is "$protocol: list" "$(call -d "{\"filter\":\"name = \\\"images/$id\\\"\"}" "$url/$service/ListImages" |
         jq -r '.images | length')" 1
     is "$protocol: download" "$(call -d "{\"name\":\"images/$id\"}" "$url/$service/DownloadImage" |
@@ -25,4 +26,5 @@ for protocol in grpc grpcweb; do
     call -d "{\"name\":\"images/$id\"}" "$url/$service/DeleteImage" >/dev/null
     refused "$protocol: deleted" not_found call -d "{\"name\":\"images/$id\"}" "$url/$service/GetImage"
 done
-is "reflection lists" "$(buf curl --protocol grpc --http2-prior-knowledge --list-services "$url" | grep -cx "$service")" 1
+services=$(buf curl --protocol grpc --http2-prior-knowledge --list-services "$url")
+is "reflection lists" "$(grep -cx "$service" <<<"$services")" 1

@@ -21,7 +21,8 @@ is "nosniff" "$(header x-content-type-options)" nosniff
 is "accept-ranges" "$(header accept-ranges)" bytes
 is "cache-control" "$(header cache-control)" no-cache
 [[ -n $(header x-request-id) ]] || { echo "no request id" >&2; exit 1; }
-is "the caller's request id" "$(status -H 'x-request-id: curl-asks' "$url/i/$id") $(header x-request-id)" "200 curl-asks"
+is "GET with a request id" "$(status -H 'x-request-id: curl-asks' "$url/i/$id")" 200
+is "the caller's request id" "$(header x-request-id)" curl-asks
 is "HEAD" "$(status -I "$url/i/$id") $(header content-length)" "200 $(stat -c %s "$photo")"
 
 is "If-None-Match" "$(status -H "If-None-Match: $etag" "$url/i/$id")" 304
@@ -99,7 +100,8 @@ is "unknown path" "$(status "$url/v1/nothing")" 404
 has "answers JSON" "$(header content-type)" application/json
 is "wrong method" "$(status -X PUT "$url/v1/images")" 405
 has "Allow" "$(header allow)" GET
-is "a page of another origin writes" "$(status -H 'Origin: https://elsewhere.example' -T "$photo" "$url/i/curl-origin-$run")" 403
+is "a page of another origin writes" \
+    "$(status -H 'Origin: https://elsewhere.example' -T "$photo" "$url/i/curl-origin-$run")" 403
 is "nothing kept of it" "$(status "$url/i/curl-origin-$run")" 404
 
 is "livez" "$(status "$url/livez")" 200

@@ -44,6 +44,7 @@ is "many over one stream: the first" "$(jq -r 'select((.index // "0") == "0") | 
 
 refused "not there" 'Code: NotFound' call -d '{"name":"images/none"}' "$host" "$service/GetImage"
 refused "details" 'NOT_FOUND' call -d '{"name":"images/none"}' "$host" "$service/GetImage"
-refused "a stale etag" 'Code: Aborted' call -d "{\"name\":\"images/$id\",\"etag\":\"stale\"}" "$host" "$service/DeleteImage"
+stale="{\"name\":\"images/$id\",\"etag\":\"stale\"}"
+refused "a stale etag" 'Code: Aborted' call -d "$stale" "$host" "$service/DeleteImage"
 call -d "{\"name\":\"images/$id\"}" "$host" "$service/DeleteImage" >/dev/null
 refused "deleted" 'Code: NotFound' call -d "{\"name\":\"images/$id\"}" "$host" "$service/GetImage"

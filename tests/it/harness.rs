@@ -10,12 +10,11 @@ use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
-use wirephoto::guard::Origins;
+use wirephoto::guard::{Access, Origins, Policy};
 use wirephoto::image::{Images, Limits};
 use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
 use wirephoto::server::{self, App};
@@ -30,7 +29,6 @@ pub struct Server {
     pub images: Images,
     pub dir: TempDir,
     pub stop: Option<oneshot::Sender<()>>,
-    pub task: JoinHandle<()>,
 }
 
 /// A client of the generated kind, over gRPC or gRPC-Web.
@@ -43,28 +41,33 @@ impl Server {
     }
 
     pub async fn start_with(cors_origins: Vec<String>) -> Self {
+        Self::start_as(Policy { origins: Origins::new(cors_origins, true), anonymous: Access::Write }).await
+    }
+
+    pub async fn start_as(policy: Policy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("file:{}", dir.path().display()), false).await.unwrap();
-        Self::over(store, dir, cors_origins).await
+        Self::over(store, dir, policy).await
     }
 
     pub async fn in_memory() -> Self {
-        Self::over(Store::open("memory:", false).await.unwrap(), tempfile::tempdir().unwrap(), Vec::new()).await
+        let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
+        Self::over(Store::open("memory:", false).await.unwrap(), tempfile::tempdir().unwrap(), policy).await
     }
 
-    async fn over(store: Store, dir: TempDir, cors_origins: Vec<String>) -> Self {
+    async fn over(store: Store, dir: TempDir, policy: Policy) -> Self {
         let images = Images::open(store, Limits { max_image_size: MAX_IMAGE_SIZE }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let app = App::new(images.clone(), Origins::new(cors_origins, true), true).await.unwrap();
+        let app = App::new(images.clone(), policy, true).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(async {
+        tokio::spawn(async {
             server::serve(listener, app, shutdown, Duration::from_secs(10)).await.unwrap();
         });
-        Self { addr, images, dir, stop: Some(stop), task }
+        Self { addr, images, dir, stop: Some(stop) }
     }
 
     pub fn url(&self, path: &str) -> String {

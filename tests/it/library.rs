@@ -6,7 +6,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tonic::{Response, Status};
-use wirephoto::guard::{self, Origins};
+use wirephoto::guard::{self, Access, Origins, Policy};
 use wirephoto::wire::{Limits, Wires};
 
 use proto::library::v1 as pb;
@@ -20,6 +20,7 @@ pub mod proto {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/tests/library.v1.rs"));
             include!(concat!(env!("OUT_DIR"), "/tests/library.v1.serde.rs"));
+            #[allow(dead_code)]
             pub mod table {
                 include!(concat!(env!("OUT_DIR"), "/tests/library.v1.table.rs"));
             }
@@ -87,7 +88,9 @@ async fn start() -> String {
     let router = axum::Router::new().fallback(move |request: Request<_>| wires.clone().call(request));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = guard::around(router, Origins::new(Vec::new(), true));
+    let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
+    const TABLES: &[&[wirephoto::wire::method::Method]] = &[pb::table::LIBRARY_SERVICE];
+    let router = guard::around(router, policy, TABLES);
     tokio::spawn(wirephoto::net::serve(listener, router, std::future::pending(), std::time::Duration::ZERO));
     url
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use tokio_stream::StreamExt as _;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use wirephoto::guard::{Access, Origins, Policy};
 use wirephoto::proto::wirephoto::v1 as pb;
 
 use crate::harness::Server;
@@ -227,4 +228,27 @@ async fn headers_over_the_limit_are_refused() {
     assert!(rpc.list_images(request).await.is_err());
     // The server is none the worse.
     assert_eq!(http.get(server.url("/v1/images")).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn anonymous_readers_read_and_do_not_write() {
+    let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Read };
+    let server = Server::start_as(policy).await;
+    let http = reqwest::Client::new();
+    let bytes = photo("photo.jpg");
+    let create = || pb::CreateImageRequest { content: photo("photo.jpg").into(), ..Default::default() };
+    for mut rpc in [server.grpc(), server.grpc_web()] {
+        assert_eq!(rpc.create_image(create()).await.unwrap_err().code(), tonic::Code::Unauthenticated);
+        rpc.list_images(pb::ListImagesRequest::default()).await.unwrap();
+        let download = pb::DownloadImagesRequest { name: "images/none".into(), ..Default::default() };
+        let mut items = rpc.download_images(tokio_stream::iter([download])).await.unwrap().into_inner();
+        assert!(items.message().await.unwrap().is_some());
+    }
+    let json = serde_json::to_value(create()).unwrap();
+    assert_eq!(http.post(server.url("/v1/images")).json(&json).send().await.unwrap().status(), 401);
+    assert_eq!(http.delete(server.url("/v1/images/x")).send().await.unwrap().status(), 401);
+    assert_eq!(http.put(server.url("/i/x")).body(bytes).send().await.unwrap().status(), 401);
+    assert_eq!(http.get(server.url("/v1/images")).send().await.unwrap().status(), 200);
+    assert_eq!(http.get(server.url("/i/x")).send().await.unwrap().status(), 404);
+    server.nothing_kept().await;
 }

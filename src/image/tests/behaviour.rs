@@ -8,7 +8,7 @@ use crate::image::probe::Format;
 
 #[tokio::test]
 async fn what_is_put_is_what_is_read() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         for (id, bytes) in [("small", png(20, 10, 1)), ("large", large_png(2))] {
             let stored = house.put(id, &bytes).await.unwrap();
@@ -29,7 +29,7 @@ async fn what_is_put_is_what_is_read() {
 
 #[tokio::test]
 async fn every_range_is_exact_and_none_goes_beyond_the_end() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         let bytes = large_png(3);
         house.put("a", &bytes).await.unwrap();
@@ -46,7 +46,7 @@ async fn every_range_is_exact_and_none_goes_beyond_the_end() {
 
 #[tokio::test]
 async fn a_replace_keeps_what_people_said_of_the_image() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         let named = Put { display_name: Some("Sea".to_owned()), labels: Some(labels([("team", "a")])), ..put("a") };
         let first = house.images.put(named, whole(&png(5, 5, 1))).await.unwrap().manifest;
@@ -69,7 +69,7 @@ async fn a_replace_keeps_what_people_said_of_the_image() {
 
 #[tokio::test]
 async fn metadata_changes_leave_the_bytes_alone() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         let bytes = png(5, 5, 1);
         let first = house.put("a", &bytes).await.unwrap().manifest;
@@ -97,7 +97,7 @@ async fn metadata_changes_leave_the_bytes_alone() {
 
 #[tokio::test]
 async fn a_write_asks_its_precondition() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         let bytes = png(5, 5, 1);
         let first = house.images.put(Put { precondition: absent(), ..put("a") }, whole(&bytes)).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_precondition_that_fails_at_once_leaves_the_body_unread() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_who_create_one_name_one_wins() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         let puts = (0..16).map(|seed| {
             let (images, bytes) = (house.images.clone(), png(5, 5, seed));
@@ -148,31 +148,69 @@ async fn of_many_who_create_one_name_one_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_servers_of_a_shared_store_agree() {
-    let house = House::new(Kind::Shared).await;
-    let other = images_over(Kind::Shared, &house.objects, house.dir.path()).await.unwrap();
-    house.put("a", &png(5, 5, 1)).await.unwrap();
-    let (one, two) = (house.images.clone(), other.clone());
-    let relabel = |images: Images, key: &'static str| async move {
-        for n in 0..20 {
-            let merge = [(format!("{key}{n}"), Some(String::new()))].into();
-            let change = Update { labels: Some(LabelChange::Merge(merge)), ..update("a") };
-            while let Err(error) = images.update(change.clone()).await {
-                assert_eq!(error.reason, Reason::Busy);
+    for kind in Kind::shared() {
+        let house = House::new(kind).await;
+        let other = house.neighbour().await;
+        house.put("a", &png(5, 5, 1)).await.unwrap();
+        let relabel = |images: Images, key: &'static str| async move {
+            for n in 0..20 {
+                let merge = [(format!("{key}{n}"), Some(String::new()))].into();
+                let change = Update { labels: Some(LabelChange::Merge(merge)), ..update("a") };
+                while let Err(error) = images.update(change.clone()).await {
+                    assert_eq!(error.reason, Reason::Busy);
+                }
             }
-        }
-    };
-    tokio::join!(relabel(one, "x"), relabel(two, "y"));
-    assert_eq!(house.get("a").await.unwrap().labels.len(), 40, "no change of one was lost to the other");
+        };
+        tokio::join!(relabel(house.images.clone(), "x"), relabel(other.clone(), "y"));
+        assert_eq!(house.get("a").await.unwrap().labels.len(), 40, "no change of one was lost to the other");
 
-    other.put(put("b"), whole(&png(6, 6, 1))).await.unwrap();
-    assert_eq!(house.get("b").await.unwrap().width, 6);
-    house.delete("b").await.unwrap();
-    assert_eq!(other.get(&"b".parse().unwrap()).await.unwrap_err().reason, Reason::NotFound);
+        other.put(put("b"), whole(&png(6, 6, 1))).await.unwrap();
+        assert_eq!(house.get("b").await.unwrap().width, 6);
+        house.delete("b").await.unwrap();
+        assert_eq!(other.get(&"b".parse().unwrap()).await.unwrap_err().reason, Reason::NotFound);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_servers_that_create_one_name_one_wins() {
+    for kind in Kind::shared() {
+        let house = House::new(kind).await;
+        let other = house.neighbour().await;
+        for round in 0..10 {
+            let id = format!("a{round}");
+            let create = |images: &Images, bytes: &Bytes| {
+                let (images, body) = (images.clone(), whole(bytes));
+                let create = Put { precondition: absent(), ..put(&id) };
+                tokio::spawn(async move { images.put(create, body).await })
+            };
+            let (one, two) = (png(5, 5, 1), png(6, 6, 2));
+            let results = tokio::join!(create(&house.images, &one), create(&other, &two));
+            let kept = match (results.0.unwrap(), results.1.unwrap()) {
+                (Ok(_), Err(error)) => (one, error),
+                (Err(error), Ok(_)) => (two, error),
+                both => panic!("{both:?}"),
+            };
+            assert_eq!(house.bytes(&id).await.unwrap(), kept.0);
+            assert_eq!(kept.1.reason, Reason::AlreadyExists);
+        }
+        assert_eq!(house.keys().await.len(), 20);
+    }
+}
+
+#[tokio::test]
+async fn an_image_of_many_parts_is_whole_everywhere() {
+    let bytes = png(2500, 2500, 1);
+    assert!(bytes.len() as u64 > 16 * MIB);
+    for kind in Kind::all() {
+        let house = House::new(kind).await;
+        house.put("a", &bytes).await.unwrap();
+        assert!(house.bytes("a").await.unwrap() == bytes, "{kind:?}");
+    }
 }
 
 #[tokio::test]
 async fn deleting_what_is_not_there() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         assert_eq!(house.delete("a").await.unwrap_err().reason, Reason::NotFound);
         house.images.delete(Delete { allow_missing: true, precondition: etag("x"), ..delete("a") }).await.unwrap();
@@ -185,7 +223,7 @@ async fn deleting_what_is_not_there() {
 
 #[tokio::test]
 async fn a_name_used_again_never_repeats_a_generation() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         let mut last = 0;
         for seed in 0..20 {
@@ -201,7 +239,7 @@ async fn a_name_used_again_never_repeats_a_generation() {
 
 #[tokio::test]
 async fn right_checksums_are_taken() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         let bytes = large_png(1);
         let checksums = Checksums {

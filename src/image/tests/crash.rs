@@ -5,7 +5,7 @@ use crate::image::manifest::FORMAT_VERSION;
 
 #[tokio::test]
 async fn a_store_opened_again_has_the_same_images() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         for (seed, id) in ["a", "b", "c.png"].into_iter().enumerate() {
             house.put(id, &png(5, 5, seed as u32)).await.unwrap();
@@ -22,7 +22,7 @@ async fn a_store_opened_again_has_the_same_images() {
 /// Between the blob and the manifest.
 #[tokio::test]
 async fn a_blob_without_a_manifest_is_no_image() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         let request = Put { request_id: Some("r".to_owned()), precondition: absent(), ..put("a") };
         house.images.put(request.clone(), whole(&png(5, 5, 1))).await.unwrap();
@@ -39,7 +39,7 @@ async fn a_blob_without_a_manifest_is_no_image() {
 /// Between the manifest and the record.
 #[tokio::test]
 async fn a_retry_knows_its_own_manifest_without_a_record() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         for id in [Some("a"), None] {
             let house = House::new(kind).await;
             let request = Put {
@@ -65,7 +65,7 @@ async fn a_retry_knows_its_own_manifest_without_a_record() {
 /// Between the record and the removal.
 #[tokio::test]
 async fn a_retry_finishes_a_delete() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         house.put("a", &png(5, 5, 1)).await.unwrap();
         let manifest = house.get("a").await.unwrap();
@@ -74,7 +74,7 @@ async fn a_retry_finishes_a_delete() {
         let bytes = serde_json::to_vec(&*manifest).unwrap();
         match kind {
             Kind::Folder => std::fs::write(house.dir.path().join("manifests/a"), bytes).unwrap(),
-            Kind::Memory | Kind::Shared => {
+            Kind::Memory | Kind::Shared | Kind::Cloud => {
                 let key = "manifests/a".into();
                 object_store::ObjectStoreExt::put(&*house.objects, &key, bytes.into()).await.unwrap();
             }
@@ -89,7 +89,7 @@ async fn a_retry_finishes_a_delete() {
 
 #[tokio::test]
 async fn a_damaged_manifest_is_mended_by_putting_the_image_again() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         for id in ["a", "b"] {
             house.put(id, &png(5, 5, 1)).await.unwrap();
@@ -107,7 +107,7 @@ async fn a_damaged_manifest_is_mended_by_putting_the_image_again() {
 
 #[tokio::test]
 async fn a_store_of_a_later_version_is_not_opened() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         house.put("a", &png(5, 5, 1)).await.unwrap();
         let later = format!("{{\"format_version\":{},\"unheard_of\":true}}", FORMAT_VERSION + 1);
@@ -126,7 +126,7 @@ async fn a_store_of_a_later_version_is_not_opened() {
 async fn overwrite(house: &House, key: &str, bytes: &[u8]) {
     match house.kind {
         Kind::Folder => std::fs::write(house.dir.path().join(key), bytes).unwrap(),
-        Kind::Memory | Kind::Shared => {
+        Kind::Memory | Kind::Shared | Kind::Cloud => {
             object_store::ObjectStoreExt::put(&*house.objects, &key.into(), bytes.to_vec().into()).await.unwrap();
         }
     }

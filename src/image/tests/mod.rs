@@ -37,10 +37,24 @@ enum Kind {
     Memory,
     /// Memory again, used as a cloud is: conditional writes, ranged reads, nothing known by heart.
     Shared,
+    /// A cloud, below the URL that [`CLOUD`] names.
+    Cloud,
 }
 
+/// The environment variable with the URL of a cloud's store, such as `s3://bucket`; without it none is tested.
+const CLOUD: &str = "WIREPHOTO_TEST_STORE";
+
 impl Kind {
-    const ALL: [Self; 3] = [Self::Folder, Self::Memory, Self::Shared];
+    fn all() -> Vec<Self> {
+        let mut all = vec![Self::Folder, Self::Memory, Self::Shared];
+        all.extend(std::env::var_os(CLOUD).map(|_| Self::Cloud));
+        all
+    }
+
+    /// Those that several servers may serve.
+    fn shared() -> impl Iterator<Item = Self> {
+        Self::all().into_iter().filter(|kind| matches!(kind, Self::Shared | Self::Cloud))
+    }
 }
 
 /// Images over a store that can be looked into, and opened again.
@@ -53,6 +67,11 @@ struct House {
 
 impl House {
     async fn new(kind: Kind) -> Self {
+        if kind == Kind::Cloud {
+            let url = format!("{}/{}", std::env::var(CLOUD).unwrap(), ImageId::random());
+            let store = Store::open(&url, false).await.unwrap();
+            return Self::over(kind, store.objects()).await;
+        }
         Self::over(kind, Arc::new(InMemory::new())).await
     }
 
@@ -81,7 +100,7 @@ impl House {
                 };
                 files.iter().map(relative).filter(|file| file != ".lock").collect()
             }
-            Kind::Memory | Kind::Shared => {
+            Kind::Memory | Kind::Shared | Kind::Cloud => {
                 let listed: Vec<_> = self.objects.list(None).try_collect().await.unwrap();
                 listed.into_iter().map(|meta| meta.location.to_string()).collect::<Vec<_>>()
             }
@@ -98,10 +117,15 @@ impl House {
     async fn lose(&self, key: &str) {
         match self.kind {
             Kind::Folder => std::fs::remove_file(self.dir.path().join(key)).unwrap(),
-            Kind::Memory | Kind::Shared => {
+            Kind::Memory | Kind::Shared | Kind::Cloud => {
                 object_store::ObjectStoreExt::delete(&*self.objects, &key.into()).await.unwrap();
             }
         }
+    }
+
+    /// Another server of the same store.
+    async fn neighbour(&self) -> Images {
+        images_over(self.kind, &self.objects, self.dir.path()).await.unwrap()
     }
 
     async fn put(&self, id: &str, bytes: &Bytes) -> Result<Stored> {
@@ -126,7 +150,7 @@ async fn images_over(kind: Kind, objects: &Arc<dyn ObjectStore>, dir: &Path) -> 
     let store = match kind {
         Kind::Folder => Store::open(&format!("file:{}", dir.display()), false).await?,
         Kind::Memory => Store::over(objects.clone(), Place::Memory),
-        Kind::Shared => Store::over(objects.clone(), Place::Shared),
+        Kind::Shared | Kind::Cloud => Store::over(objects.clone(), Place::Shared),
     };
     Images::open_with(store, Limits { max_image_size: 40 * MIB }, TimeDelta::minutes(10)).await
 }

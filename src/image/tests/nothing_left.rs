@@ -67,7 +67,7 @@ fn bad_uploads() -> Vec<(&'static str, Put, Vec<Result<Piece>>, Reason)> {
 
 #[tokio::test]
 async fn nothing_stays_of_an_upload_that_fails() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         for (what, put, pieces, reason) in bad_uploads() {
             let error = house.images.put(put, stream::iter(pieces)).await.unwrap_err();
@@ -94,7 +94,7 @@ async fn a_lie_is_told_before_the_rest_of_the_body_is_read() {
 
 #[tokio::test]
 async fn nothing_stays_of_an_upload_whose_caller_goes_away() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         for pieces in [0, 1, 10, 20, 40] {
             let all: Vec<_> = cut(&large_png(1)).collect();
@@ -115,7 +115,7 @@ async fn nothing_stays_of_an_upload_whose_caller_goes_away() {
 /// Dropped at every point where it waits, an upload is there whole or not at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_dropped_anywhere_is_whole_or_gone() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let bytes = large_png(1);
         let mut finished = false;
         for polls in 0.. {

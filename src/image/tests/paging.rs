@@ -67,7 +67,7 @@ async fn a_hundred_thousand_in_memory_are_each_seen_once() {
 #[tokio::test]
 async fn a_shared_store_lists_what_another_server_wrote() {
     let house = House::new(Kind::Shared).await;
-    let other = images_over(Kind::Shared, &house.objects, house.dir.path()).await.unwrap();
+    let other = house.neighbour().await;
     let query = Query::parse(10, "", "", "").unwrap();
     let listed = async |images: &Images| {
         let page = images.list(&query).await.unwrap();

@@ -7,7 +7,7 @@ use crate::image::sweep::Sweeper;
 
 #[tokio::test]
 async fn the_bytes_of_a_deleted_image_go_after_a_while() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         house.put("a", &png(5, 5, 1)).await.unwrap();
         house.put("a", &png(5, 5, 2)).await.unwrap();
@@ -25,7 +25,7 @@ async fn the_bytes_of_a_deleted_image_go_after_a_while() {
 
 #[tokio::test]
 async fn a_blob_without_an_image_is_found_twice_before_it_goes() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         house.put("a", &png(5, 5, 1)).await.unwrap();
         house.put("b", &png(5, 5, 2)).await.unwrap();
@@ -77,7 +77,7 @@ async fn leftovers_of_a_crash_go_and_running_uploads_stay() {
 
 #[tokio::test]
 async fn requests_are_forgotten_after_a_day() {
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let house = House::new(kind).await;
         let request = Put { request_id: Some("r".to_owned()), ..put("a") };
         house.images.put(request, whole(&png(5, 5, 1))).await.unwrap();
