@@ -5,6 +5,7 @@
 mod access;
 mod origin;
 mod telemetry;
+mod trace;
 
 use std::any::Any;
 use std::sync::Arc;

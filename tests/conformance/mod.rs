@@ -5,11 +5,14 @@ mod service;
 use axum::Router;
 use axum::extract::Request;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
-use wirephoto::guard::{self, Origins};
+use wirephoto::guard::{self, Access, Origins, Policy};
 use wirephoto::wire::{Limits, Wires};
 
 use proto::conformance_service_server::ConformanceServiceServer;
-use proto::table::CONFORMANCE_SERVICE;
+use wirephoto::wire::method::Method;
+
+/// What the wires serve.
+static TABLES: &[&[Method]] = &[proto::table::CONFORMANCE_SERVICE];
 
 /// What build.rs made of the suite's proto.
 #[allow(clippy::all, dead_code)]
@@ -30,7 +33,8 @@ pub fn router(limits: Limits) -> Router {
         .send_compressed(Zstd)
         .max_decoding_message_size(limits.message);
     let routes = tonic::service::Routes::new(service).prepare().into_axum_router();
-    let wires = Wires::new(routes, &[CONFORMANCE_SERVICE], limits).unwrap();
+    let wires = Wires::new(routes, TABLES, limits).unwrap();
     let router = Router::new().fallback(move |request: Request| wires.clone().call(request));
-    guard::around(router, Origins::new(Vec::new(), true))
+    let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
+    guard::around(router, policy, TABLES)
 }
