@@ -24,8 +24,14 @@ test: tools build ## Run every test, outside clients and the browser included
 	@awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "%d passed, %d failed\n", passed, failed }' \
 		$(TOOLS)/test.log
 
+.PHONY: conformance
+conformance: tools ## Hold gRPC and gRPC-Web to the Connect conformance suite: no case may fail
+	cargo build --locked --example conformance
+	connectconformance --mode server --conf tests/conformance/config.yaml -- \
+		$${CARGO_TARGET_DIR:-target}/debug/examples/conformance
+
 .PHONY: ci
-ci: lint drift test ## All that a change must pass: lint, drift, test
+ci: lint drift test conformance ## All that a change must pass: lint, drift, test, conformance
 
 .PHONY: lint
 lint: tools ## Check format, clippy, rustdoc, and the proto's style and compatibility

@@ -23,9 +23,13 @@ fn main() -> Result<()> {
     }
     .generate()?;
     Target {
-        files: &["tests/proto/library/v1/library.proto"],
+        files: &[
+            "tests/proto/library/v1/library.proto",
+            "tests/proto/connectrpc/conformance/v1/service.proto",
+            "tests/proto/connectrpc/conformance/v1/server_compat.proto",
+        ],
         includes: &["tests/proto", "proto"],
-        packages: &["library.v1"],
+        packages: &["library.v1", "connectrpc.conformance.v1"],
         krate: "::wirephoto",
         out: out.join("tests"),
     }

@@ -90,7 +90,7 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
         app.ready.store(false, Ordering::Relaxed);
         service::set_not_serving(&app.services.health).await;
     };
-    net::serve_with(listener, router, app.tls.clone(), app.connections, stopping, drain).await;
+    net::serve(listener, router, app.tls.clone(), app.connections, stopping, drain).await;
     Ok(())
 }
 

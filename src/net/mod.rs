@@ -38,16 +38,11 @@ enum Phase {
     Cut,
 }
 
-/// Serves without TLS, within the limits it ships with: see [`serve_with`].
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>, drain: Duration) {
-    serve_with(listener, router, None, Limits::default(), shutdown, drain).await;
-}
-
 /// Serves connections until `shutdown` completes, then lets running requests finish for at most `drain`.
 ///
 /// HTTP/1.1 and HTTP/2 by prior knowledge (RFC 9113, section 3.3) or, over TLS, by ALPN share the port. At the end clients
 /// are told to go (GOAWAY) while new connections are still taken for a moment; then the listener closes.
-pub async fn serve_with(
+pub async fn serve(
     listener: TcpListener,
     router: Router,
     tls: Option<Tls>,

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! gRPC ─────────────────────────┐
-//! gRPC-Web ── tonic-web ────────┤
+//! gRPC-Web ── base64, tonic-web ┤
 //! REST ── google.api.http ──────┴─ checks ── tonic services
 //! ```
 
+mod compression;
 pub mod content_coding;
 pub mod deadline;
 pub mod envelope;
@@ -13,10 +14,12 @@ pub mod grpc;
 pub mod grpc_web;
 pub mod http_rule;
 pub mod json;
+pub mod metadata;
 pub mod method;
 mod reply;
 pub mod rest;
 pub mod status;
+pub mod text;
 
 use axum::Router;
 use axum::body::Body;

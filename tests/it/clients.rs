@@ -192,6 +192,13 @@ fn the_page_in_chromium() {
     done(desk.command("node").args(["--test", "tests/web/page.test.mjs"]));
 }
 
+#[test]
+#[ignore = "needs tools: make test"]
+fn the_official_grpc_web_client_in_chromium() {
+    let desk = Desk::new();
+    done(desk.command("node").args(["--test", "tests/web/grpc-web.test.mjs"]));
+}
+
 /// Runs an example; it must put the photograph, list it and get the same bytes back.
 #[track_caller]
 fn example(run: impl FnOnce(&Desk) -> Command) {

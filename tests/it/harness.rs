@@ -10,8 +10,8 @@ use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
@@ -180,4 +180,13 @@ fn rpc(service: BoxCloneSyncService<Request<Body>, http::Response<Body>, Status>
 /// The bytes in pieces of a megabyte.
 pub fn pieces(bytes: &Bytes) -> Vec<Bytes> {
     (0..bytes.len()).step_by(1 << 20).map(|start| bytes.slice(start..bytes.len().min(start + (1 << 20)))).collect()
+}
+
+/// Serves the routes on a port of their own, for as long as the test runs.
+pub async fn listen(router: axum::Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let limits = wirephoto::net::Limits::default();
+    tokio::spawn(wirephoto::net::serve(listener, router, None, limits, std::future::pending(), Duration::ZERO));
+    addr
 }

@@ -4,7 +4,6 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
 use http::Request;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tonic::{Response, Status};
 use wirephoto::guard::{self, Access, Origins, Policy};
 use wirephoto::wire::{Limits, Wires};
@@ -12,6 +11,8 @@ use wirephoto::wire::{Limits, Wires};
 use proto::library::v1 as pb;
 use proto::library::v1::library_service_client::LibraryServiceClient;
 use proto::library::v1::library_service_server::{LibraryService, LibraryServiceServer};
+
+use crate::harness::listen;
 
 /// What build.rs made of tests/proto.
 pub mod proto {
@@ -102,13 +103,9 @@ pub async fn start() -> String {
     let routes = tonic::service::Routes::new(LibraryServiceServer::new(Library)).prepare().into_axum_router();
     let wires = Wires::new(routes, &[pb::table::LIBRARY_SERVICE], Limits::default()).unwrap();
     let router = axum::Router::new().fallback(move |request: Request<_>| wires.clone().call(request));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
     const TABLES: &[&[wirephoto::wire::method::Method]] = &[pb::table::LIBRARY_SERVICE];
-    let router = guard::around(router, policy, TABLES);
-    tokio::spawn(wirephoto::net::serve(listener, router, std::future::pending(), std::time::Duration::ZERO));
-    url
+    format!("http://{}", listen(guard::around(router, policy, TABLES)).await)
 }
 
 pub async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {

@@ -148,17 +148,21 @@ impl Rest {
         let mut reply = Reply::new(self.grpc.clone().call(grpc::CONTENT_TYPES[0], call).await);
 
         if route.method.kind.one_response() {
-            let message = match reply.only_message().await {
-                Ok(message) => message,
-                Err(status) => return Ok(with_metadata(json_response(&status, None), reply.headers())),
+            let response = match reply.only_message().await {
+                Ok(message) => {
+                    let body = route.json(&message).map_err(unwritable)?;
+                    encoded(&parts.headers, json_body(body, &parts.method, &parts.headers)).await
+                }
+                Err(status) => json_response(&status, None),
             };
-            let body = route.json(&message).map_err(unwritable)?;
-            let response = encoded(&parts.headers, json_body(body, &parts.method, &parts.headers)).await;
-            Ok(with_metadata(response, reply.headers()))
+            Ok(with_metadata(with_metadata(response, reply.headers()), reply.trailers()))
         } else {
             // The first item decides the HTTP status: an immediate failure has its own.
             let first = match reply.next_message().await {
-                Err(status) => return Ok(with_metadata(json_response(&status, None), reply.headers())),
+                Err(status) => {
+                    let response = with_metadata(json_response(&status, None), reply.headers());
+                    return Ok(with_metadata(response, reply.trailers()));
+                }
                 Ok(first) => first,
             };
             let headers = reply.headers().clone();
@@ -225,7 +229,7 @@ fn metadata(headers: &HeaderMap) -> HeaderMap {
     metadata
 }
 
-/// Adds the call's response metadata as headers.
+/// Adds metadata of the answer, leading or trailing, as headers.
 fn with_metadata(mut response: Response<Body>, metadata: &HeaderMap) -> Response<Body> {
     for (name, value) in metadata {
         let ours = name == header::CONTENT_TYPE || name == header::CONTENT_LENGTH || name.as_str().starts_with("grpc-");
