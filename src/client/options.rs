@@ -1,6 +1,7 @@
 //! How to reach a server: where it is, who asks, and how long a call may take.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,16 +14,16 @@ use crate::error::Code;
 /// The server a client talks to unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 
-/// How to reach a server. The default is [`DEFAULT_SERVER`] without credentials.
+/// How to reach a server, or several of them. The default is [`DEFAULT_SERVER`] without credentials.
 #[derive(Debug, Clone, Default)]
 pub struct ClientOptions {
-    /// Where it is.
-    pub server: Server,
+    /// Where it is; where they are, if several serve the same images.
+    pub servers: Servers,
     /// Bearer token sent with every call.
     pub token: Option<Token>,
     /// The longest a whole call may take, through the last byte of a transfer.
     ///
-    /// Without it, transfers may take as long as they need and every other call 30 seconds.
+    /// Without it, transfers may take 6 hours, the longest a server grants, and every other call 30 seconds.
     pub timeout: Option<Duration>,
 }
 
@@ -45,6 +46,68 @@ impl fmt::Display for Server {
 impl Server {
     pub(super) fn uri(&self) -> Uri {
         self.0.clone()
+    }
+
+    /// Its name or address, without the brackets of an IPv6 address.
+    pub(super) fn host(&self) -> &str {
+        self.0.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.0.port_u16().unwrap_or(80)
+    }
+
+    /// Whether it is said by its address, not by a name that has some.
+    pub(super) fn is_address(&self) -> bool {
+        self.host().parse::<IpAddr>().is_ok()
+    }
+
+    /// The same at one of its addresses.
+    pub(super) fn at(&self, address: SocketAddr) -> Result<Uri, Error> {
+        let uri = Uri::builder().scheme("http").authority(address.to_string()).path_and_query("/").build();
+        uri.map_err(|error| Error::local(Code::Internal, format!("{address} makes no URL")).caused_by(error))
+    }
+}
+
+/// One server or several that serve the same images: `http://a:8080,http://b:8080` is what [`str::parse`] takes.
+///
+/// Calls go to them in turn. A name with several addresses of a kind counts as that many servers. Those that cannot be
+/// reached are left out until they answer again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Servers(Vec<Server>);
+
+impl Servers {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Server> {
+        self.0.iter()
+    }
+}
+
+impl Default for Servers {
+    fn default() -> Self {
+        Server::default().into()
+    }
+}
+
+impl From<Server> for Servers {
+    fn from(server: Server) -> Self {
+        Self(vec![server])
+    }
+}
+
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, server) in self.0.iter().enumerate() {
+            write!(f, "{}{server}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Servers {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        text.split(',').map(|server| server.trim().parse()).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -136,6 +199,18 @@ mod tests {
         }
         let error = "http://me:secret@localhost".parse::<Server>().unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn several_servers_are_parted_by_commas() {
+        let servers: Servers = "http://a:1, http://[::1]:2".parse().unwrap();
+        assert_eq!(servers.to_string(), "http://a:1,http://[::1]:2");
+        let parts: Vec<_> =
+            servers.iter().map(|server| (server.host(), server.port(), server.is_address())).collect();
+        assert_eq!(parts, [("a", 1, false), ("::1", 2, true)]);
+        for bad in ["http://a,", ",", "http://a;http://b"] {
+            assert!(bad.parse::<Servers>().is_err(), "{bad}");
+        }
     }
 
     #[test]

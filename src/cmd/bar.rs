@@ -40,4 +40,8 @@ impl Progress for Bar {
     fn advance(&self, bytes: u64) {
         self.0.inc(bytes);
     }
+
+    fn restart(&self) {
+        self.0.set_position(0);
+    }
 }

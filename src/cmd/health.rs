@@ -30,6 +30,6 @@ pub(super) async fn run(args: HealthArgs) -> Result<(), Failure> {
     if services.iter().all(|(_, health)| *health == Health::Serving) {
         Ok(())
     } else {
-        Err(Failure::Failed(format!("{} is not serving", client.server())))
+        Err(Failure::Failed(format!("{} is not serving", client.servers())))
     }
 }

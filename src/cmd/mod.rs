@@ -127,7 +127,7 @@ fn connect(args: &ClientArgs) -> Result<Client, Failure> {
     let token = sources.find("token", args.token.as_deref())?;
     let timeout = sources.find("timeout", args.timeout.as_deref())?;
     Ok(Client::new(ClientOptions {
-        server: server.map(|value| value.parse_quietly(str::parse)).transpose()?.unwrap_or_default(),
+        servers: server.map(|value| value.parse_quietly(str::parse)).transpose()?.unwrap_or_default(),
         token: token.map(|value| value.parse_quietly(str::parse)).transpose()?,
         timeout: timeout.map(|value| value.parse(parse::duration)).transpose()?,
     }))
