@@ -24,8 +24,14 @@ test: tools build ## Run every test, outside clients and the browser included
 	@awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "%d passed, %d failed\n", passed, failed }' \
 		$(TOOLS)/test.log
 
+.PHONY: conformance
+conformance: tools ## Hold gRPC and gRPC-Web to the Connect conformance suite: no case may fail
+	cargo build --locked --example conformance
+	connectconformance --mode server --conf tests/conformance/config.yaml -- \
+		$${CARGO_TARGET_DIR:-target}/debug/examples/conformance
+
 .PHONY: ci
-ci: lint drift test ## All that a change must pass: lint, drift, test
+ci: lint drift test conformance ## All that a change must pass: lint, drift, test, conformance
 
 .PHONY: lint
 lint: tools ## Check format, clippy, rustdoc, and the proto's style and compatibility
@@ -47,6 +53,10 @@ drift: ## Check that what is generated and committed is what its sources give
 	@made() { find web/src/gen web/dist -type f | sort | xargs sha256sum; }; \
 		before=$$(made); $(MAKE) generate; \
 		diff <(echo "$$before") <(made) || { echo 'drift: these files changed: commit them'; exit 1; }
+
+.PHONY: h2spec
+h2spec: tools ## Hold HTTP/2 against h2spec, over cleartext and TLS
+	cargo test --locked --test it -- --include-ignored --nocapture h2spec
 
 .PHONY: tools
 tools: ## Install what the tests need into target/tools

@@ -4,11 +4,10 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use heck::ToShoutySnakeCase as _;
-use heck::ToSnakeCase as _;
+use heck::{ToShoutySnakeCase as _, ToUpperCamelCase as _};
 use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -24,16 +23,31 @@ fn main() -> Result<()> {
     }
     .generate()?;
     Target {
-        files: &["tests/proto/library/v1/library.proto"],
+        files: &[
+            "tests/proto/library/v1/library.proto",
+            "tests/proto/connectrpc/conformance/v1/service.proto",
+            "tests/proto/connectrpc/conformance/v1/server_compat.proto",
+        ],
         includes: &["tests/proto", "proto"],
-        packages: &["library.v1"],
+        packages: &["library.v1", "connectrpc.conformance.v1"],
         krate: "::wirephoto",
         out: out.join("tests"),
     }
     .generate()?;
+    well_known_table(&out)?;
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=tests/proto");
     Ok(())
+}
+
+/// The table of `google.protobuf`. Its Rust types are written elsewhere, and no service's descriptors have it whole.
+fn well_known_table(out: &Path) -> Result<()> {
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    let files = ["any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers"];
+    compiler.open_files(files.map(|file| format!("google/protobuf/{file}.proto")))?;
+    let pool = compiler.descriptor_pool();
+    let source = Table { krate: "crate", pool: &pool }.package("google.protobuf")?;
+    Ok(fs::write(out.join("google.protobuf.table.rs"), source)?)
 }
 
 /// One set of protos and where its Rust goes.
@@ -59,7 +73,7 @@ impl Target {
         self.json(&encoded)?;
         let pool = DescriptorPool::decode(encoded.as_slice())?;
         for package in self.packages {
-            let source = Table { target: self, pool: &pool }.package(package)?;
+            let source = Table { krate: self.krate, pool: &pool }.package(package)?;
             fs::write(self.out.join(format!("{package}.table.rs")), source)?;
         }
         Ok(())
@@ -77,6 +91,7 @@ impl Target {
             "Struct",
             "Value",
             "ListValue",
+            "NullValue",
             "BoolValue",
             "BytesValue",
             "DoubleValue",
@@ -121,13 +136,13 @@ impl Target {
 
 /// Writes the static tables that `wire::method` describes.
 struct Table<'a> {
-    target: &'a Target,
+    krate: &'static str,
     pool: &'a DescriptorPool,
 }
 
 impl Table<'_> {
     fn package(&self, package: &str) -> Result<String> {
-        let mut source = format!("use {}::wire::method as m;\n\n", self.target.krate);
+        let mut source = format!("use {}::wire::method as m;\n\n", self.krate);
         let messages: Vec<_> = self
             .pool
             .all_messages()
@@ -136,10 +151,18 @@ impl Table<'_> {
         for message in &messages {
             self.message(&mut source, message)?;
         }
+        for declared in self.pool.all_enums().filter(|declared| declared.package_name() == package) {
+            writeln!(source, "/// `{}`.", declared.full_name())?;
+            writeln!(source, "pub static {}: m::Enum = m::Enum {{", static_name(package, declared.full_name()))?;
+            writeln!(source, "    name: {:?},", declared.full_name())?;
+            let values: Vec<String> =
+                declared.values().map(|value| format!("({:?}, {})", value.name(), value.number())).collect();
+            writeln!(source, "    values: &[{}],\n}};\n", values.join(", "))?;
+        }
         writeln!(source, "/// Every message of `{package}`.")?;
         writeln!(source, "pub static MESSAGES: &[&m::Message] = &[")?;
         for message in &messages {
-            writeln!(source, "    &{},", static_name(message))?;
+            writeln!(source, "    &{},", static_name(package, message.full_name()))?;
         }
         writeln!(source, "];\n")?;
         for service in self.pool.services().filter(|service| service.package_name() == package) {
@@ -154,21 +177,37 @@ impl Table<'_> {
     }
 
     fn message(&self, source: &mut String, message: &MessageDescriptor) -> Result<()> {
-        let rust_type = rust_type(message);
+        let well_known =
+            well_known(message.full_name()).map_or("None".into(), |kind| format!("Some(m::WellKnown::{kind})"));
         writeln!(source, "/// `{}`.", message.full_name())?;
-        writeln!(source, "pub static {}: m::Message = m::Message {{", static_name(message))?;
+        writeln!(
+            source,
+            "pub static {}: m::Message = m::Message {{",
+            static_name(message.package_name(), message.full_name())
+        )?;
         writeln!(source, "    name: {:?},", message.full_name())?;
-        writeln!(source, "    from_json: m::from_json::<{rust_type}>,")?;
-        writeln!(source, "    to_json: m::to_json::<{rust_type}>,")?;
+        writeln!(source, "    well_known: {well_known},")?;
+        writeln!(source, "    package: &MESSAGES,")?;
         writeln!(source, "    fields: &[")?;
         for field in message.fields() {
+            let (cardinality, kind) = match field.kind() {
+                Kind::Message(entry) if field.is_map() => {
+                    let key = self.kind(&entry.map_entry_key_field());
+                    (format!("Map({key})"), self.kind(&entry.map_entry_value_field()))
+                }
+                _ if field.cardinality() == Cardinality::Repeated => ("Repeated".into(), self.kind(&field)),
+                _ => ("Singular".into(), self.kind(&field)),
+            };
+            let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
             writeln!(
                 source,
-                "        m::Field {{ name: {:?}, json_name: {:?}, cardinality: m::Cardinality::{}, kind: {} }},",
+                "        m::Field {{ name: {:?}, json_name: {:?}, number: {}, cardinality: m::Cardinality::{cardinality}, \
+                 kind: {kind}, presence: {}, oneof: {:?} }},",
                 field.name(),
                 field.json_name(),
-                cardinality(&field),
-                self.kind(&field),
+                field.number(),
+                field.supports_presence(),
+                oneof.as_ref().map(|oneof| oneof.name()),
             )?;
         }
         writeln!(source, "    ],\n}};\n")?;
@@ -176,33 +215,17 @@ impl Table<'_> {
     }
 
     fn kind(&self, field: &FieldDescriptor) -> String {
+        let from = field.parent_message().package_name().to_owned();
         match field.kind() {
-            Kind::Bool => "m::FieldKind::Bool".into(),
-            Kind::String => "m::FieldKind::String".into(),
-            Kind::Bytes => "m::FieldKind::Bytes".into(),
-            Kind::Enum(_) => "m::FieldKind::Enum".into(),
-            Kind::Message(message) => match message.full_name() {
-                "google.protobuf.BoolValue" => "m::FieldKind::Bool".into(),
-                "google.protobuf.BytesValue" => "m::FieldKind::Bytes".into(),
-                "google.protobuf.Timestamp"
-                | "google.protobuf.Duration"
-                | "google.protobuf.FieldMask"
-                | "google.protobuf.StringValue" => "m::FieldKind::String".into(),
-                "google.protobuf.Struct"
-                | "google.protobuf.Value"
-                | "google.protobuf.ListValue"
-                | "google.protobuf.Empty"
-                | "google.protobuf.Any" => "m::FieldKind::Opaque".into(),
-                name if name.starts_with("google.protobuf.") => "m::FieldKind::Number".into(),
-                _ if message.is_map_entry() => "m::FieldKind::Opaque".into(),
-                _ => {
-                    format!(
-                        "m::FieldKind::Message(&{})",
-                        self.static_path(field.parent_message().package_name(), &message)
-                    )
-                }
-            },
-            _ => "m::FieldKind::Number".into(),
+            Kind::Enum(declared) => {
+                let path = self.static_path(&from, declared.package_name(), declared.full_name());
+                format!("m::FieldKind::Enum(&{path})")
+            }
+            Kind::Message(message) => {
+                let path = self.static_path(&from, message.package_name(), message.full_name());
+                format!("m::FieldKind::Message(&{path})")
+            }
+            scalar => format!("m::FieldKind::{}", format!("{scalar:?}").to_upper_camel_case()),
         }
     }
 
@@ -223,8 +246,11 @@ impl Table<'_> {
         writeln!(source, "        path: \"/{}/{}\",", service.full_name(), method.name())?;
         writeln!(source, "        kind: m::Kind::{kind},")?;
         writeln!(source, "        no_side_effects: {no_side_effects},")?;
-        writeln!(source, "        input: &{},", self.static_path(service.package_name(), &method.input()))?;
-        writeln!(source, "        output: &{},", self.static_path(service.package_name(), &method.output()))?;
+        let path = |message: MessageDescriptor| {
+            self.static_path(service.package_name(), message.package_name(), message.full_name())
+        };
+        writeln!(source, "        input: &{},", path(method.input()))?;
+        writeln!(source, "        output: &{},", path(method.output()))?;
         writeln!(source, "        http: &[")?;
         if let Some(extension) = self.pool.get_extension_by_name("google.api.http")
             && options.has_extension(&extension)
@@ -270,40 +296,29 @@ impl Table<'_> {
         Ok(())
     }
 
-    /// The path of a message's static, from the table of package `from`.
-    fn static_path(&self, from: &str, message: &MessageDescriptor) -> String {
-        let package = message.package_name();
+    /// The path of a message's or enum's static, from the table of package `from`.
+    fn static_path(&self, from: &str, package: &str, full_name: &str) -> String {
+        let name = static_name(package, full_name);
         if package == from {
-            return static_name(message);
+            return name;
         }
-        format!("{}::proto::{}::table::{}", self.target.krate, package.replace('.', "::"), static_name(message))
+        // `google.protobuf` is the crate's own, whoever names it.
+        format!("{}::proto::{}::table::{name}", self.krate, package.replace('.', "::"))
     }
 }
 
-fn cardinality(field: &FieldDescriptor) -> &'static str {
-    if field.is_map() {
-        "Map"
-    } else if field.cardinality() == Cardinality::Repeated {
-        "Repeated"
-    } else {
-        "Singular"
-    }
+/// `Outer.Inner` of the package as `OUTER_INNER`.
+fn static_name(package: &str, full_name: &str) -> String {
+    let local = full_name.trim_start_matches(package).trim_start_matches('.');
+    local.replace('.', "_").to_shouty_snake_case()
 }
 
-/// `Outer.Inner` as `OUTER_INNER`.
-fn static_name(message: &MessageDescriptor) -> String {
-    local_name(message).replace('.', "_").to_shouty_snake_case()
-}
-
-/// The prost type of a message, seen from the module `table` inside its package.
-fn rust_type(message: &MessageDescriptor) -> String {
-    let name = local_name(message);
-    let mut parts: Vec<&str> = name.split('.').collect();
-    let last = parts.pop().unwrap_or_default();
-    let modules: String = parts.iter().map(|part| format!("{}::", part.to_snake_case())).collect();
-    format!("super::{modules}{last}")
-}
-
-fn local_name(message: &MessageDescriptor) -> String {
-    message.full_name().trim_start_matches(message.package_name()).trim_start_matches('.').to_owned()
+/// The variant of `m::WellKnown` for messages that have a JSON form of their own.
+fn well_known(full_name: &str) -> Option<&str> {
+    Some(match full_name.strip_prefix("google.protobuf.")? {
+        name @ ("Any" | "Duration" | "FieldMask" | "ListValue" | "Struct" | "Timestamp" | "Value") => name,
+        "BoolValue" | "BytesValue" | "DoubleValue" | "FloatValue" | "Int32Value" | "Int64Value" | "StringValue"
+        | "UInt32Value" | "UInt64Value" => "Wrapper",
+        _ => return None,
+    })
 }

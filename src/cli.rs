@@ -39,6 +39,12 @@ pub enum Command {
     Rm(RmArgs),
     /// Ask a server whether it serves.
     Health(HealthArgs),
+    /// Print the proto's descriptors, for tools that cannot ask a server by reflection.
+    #[command(after_help = "A serialised google.protobuf.FileDescriptorSet.\n\n\
+                            Example:\n  wirephoto descriptors > wirephoto.protoset\n  \
+                            grpcurl -plaintext -protoset wirephoto.protoset 127.0.0.1:8080 \
+                            wirephoto.v1.ImageService/ListImages")]
+    Descriptors,
     /// Print the version.
     #[command(after_help = "Example:\n  wirephoto version")]
     Version,
@@ -49,7 +55,8 @@ pub enum Command {
 #[command(after_help = "Each value is taken from its flag, else its environment variable, else the file of --config, \
                         else its default.\nThe file's keys are the flags' names: `max-image-size = \"2GiB\"`.\n\n\
                         Examples:\n  wirephoto serve --store file:/srv/images\n  \
-                        wirephoto serve --listen 0.0.0.0:8080 --allow-anonymous=read")]
+                        wirephoto serve --listen 0.0.0.0:8080 --allow-anonymous=read\n  \
+                        wirephoto serve --tls-cert server.pem --tls-key server.key")]
 pub struct ServeArgs {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080] [env: WIREPHOTO_LISTEN]
     #[arg(long, value_name = "ADDR:PORT")]
@@ -77,6 +84,16 @@ pub struct ServeArgs {
     /// [default: auto] [env: WIREPHOTO_REFLECTION]
     #[arg(long, value_name = "SWITCH")]
     pub reflection: Option<String>,
+    /// The server's certificate and those between it and its root, a PEM file; TLS is spoken when it is given, and the
+    /// file read again when it changes [env: WIREPHOTO_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// The certificate's private key, a PEM file [env: WIREPHOTO_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// Let in only clients with a certificate of one of these CAs, a PEM file [env: WIREPHOTO_TLS_CLIENT_CA]
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<String>,
     /// TOML file with any of these values [env: WIREPHOTO_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,

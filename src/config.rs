@@ -6,6 +6,7 @@ pub(crate) mod parse;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::cli::ServeArgs;
 use crate::guard::Access;
@@ -28,6 +29,19 @@ pub struct Config {
     pub allow_anonymous: Option<Access>,
     /// Whether reflection, `/docs` and `/openapi.json` answer.
     pub reflection: bool,
+    /// Whether, and how, TLS is spoken.
+    pub tls: Option<TlsFiles>,
+}
+
+/// PEM files of the server's side of TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, followed by those between it and its root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The CAs that clients' certificates must be of; without it, clients need none.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// A value that cannot be used: where it was, what it is and how to mend it.
@@ -77,13 +91,37 @@ impl Config {
                 .transpose()?
                 .flatten()
                 .unwrap_or(loopback),
+            tls: tls(
+                find("tls-cert", &args.tls_cert)?,
+                find("tls-key", &args.tls_key)?,
+                find("tls-client-ca", &args.tls_client_ca)?,
+            )?,
         };
+        let credentials = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         match listen {
-            Some(listen) if !loopback && config.allow_anonymous.is_none() => Err(listen.error(
+            Some(listen) if !loopback && !credentials && config.allow_anonymous.is_none() => Err(listen.error(
                 "is beyond loopback, where anybody could write and delete: add --allow-anonymous=read or \
-                 --allow-anonymous=write (WIREPHOTO_ALLOW_ANONYMOUS), or listen on 127.0.0.1",
+                 --allow-anonymous=write (WIREPHOTO_ALLOW_ANONYMOUS), ask for certificates by --tls-client-ca, or listen \
+                 on 127.0.0.1",
             )),
             _ => Ok(config),
+        }
+    }
+}
+
+/// Certificate and key belong together, and a clients' CA to both.
+fn tls(cert: Option<Value>, key: Option<Value>, client_ca: Option<Value>) -> Result<Option<TlsFiles>, ConfigError> {
+    match (cert, key, client_ca) {
+        (Some(cert), Some(key), client_ca) => Ok(Some(TlsFiles {
+            cert: cert.text.into(),
+            key: key.text.into(),
+            client_ca: client_ca.map(|ca| ca.text.into()),
+        })),
+        (None, None, None) => Ok(None),
+        (Some(cert), None, _) => Err(cert.error("has no key beside it: add --tls-key (WIREPHOTO_TLS_KEY)")),
+        (None, Some(key), _) => Err(key.error("has no certificate beside it: add --tls-cert (WIREPHOTO_TLS_CERT)")),
+        (None, None, Some(ca)) => {
+            Err(ca.error("asks clients for certificates, which takes TLS: add --tls-cert and --tls-key"))
         }
     }
 }
@@ -164,6 +202,7 @@ mod tests {
             cors_origins: vec![],
             allow_anonymous: None,
             reflection: true,
+            tls: None,
         };
         assert_eq!(load(&[], &[]).unwrap(), expected);
     }
@@ -190,6 +229,7 @@ mod tests {
             cors_origins: vec!["https://a.example".into(), "https://b.example:8443".into()],
             allow_anonymous: Some(Access::Read),
             reflection: false,
+            tls: None,
         };
         assert_eq!(config.unwrap(), expected);
         let config = load(&["--allow-anonymous"], &[("WIREPHOTO_CONFIG", path)]).unwrap();
@@ -216,6 +256,18 @@ mod tests {
     }
 
     #[test]
+    fn certificates_of_clients_are_credentials() {
+        let tls = ["--tls-cert=a.pem", "--tls-key=a.key"];
+        let beyond = |more: &[&str]| load(&[&["--listen=0.0.0.0:1"], &tls[..], more].concat(), &[]);
+        assert!(beyond(&[]).unwrap_err().contains("--tls-client-ca"));
+        let config = beyond(&["--tls-client-ca=ca.pem"]).unwrap();
+        let expected = TlsFiles { cert: "a.pem".into(), key: "a.key".into(), client_ca: Some("ca.pem".into()) };
+        assert_eq!((config.tls, config.allow_anonymous), (Some(expected), None));
+        let mixed = load(&["--tls-cert=a.pem"], &[("WIREPHOTO_TLS_KEY", "b.key")]).unwrap();
+        assert_eq!(mixed.tls.unwrap().key, PathBuf::from("b.key"));
+    }
+
+    #[test]
     fn a_bad_value_is_named_with_its_place_and_its_mend() {
         let flags: &[(&[&str], &[&str])] = &[
             (&["--listen=localhost:80"], &["--listen: `localhost:80`", "127.0.0.1:8080"]),
@@ -231,6 +283,9 @@ mod tests {
             (&["--cors-origin=https://a.example/"], &["--cors-origin", "without a path"]),
             (&["--cors-origin=*"], &["--cors-origin: `*`", "https://app.example"]),
             (&["--allow-anonymous=admin"], &["--allow-anonymous: `admin`", "read or write"]),
+            (&["--tls-cert=a.pem"], &["--tls-cert: `a.pem`", "--tls-key"]),
+            (&["--tls-key=a.key"], &["--tls-key: `a.key`", "--tls-cert"]),
+            (&["--tls-client-ca=ca.pem"], &["--tls-client-ca: `ca.pem`", "--tls-cert", "--tls-key"]),
             (&["--reflection=maybe"], &["--reflection: `maybe`", "auto, on or off"]),
             (&["--config=/nonexistent.toml"], &["--config", "/nonexistent.toml"]),
         ];

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::error::{Error, Reason};
-use crate::wire::{self, Wire};
+use crate::wire::{self, Wire, content_coding};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/web/dist"]
@@ -21,14 +21,16 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// `/` and `/assets/`.
 pub(crate) fn router() -> Router {
-    Router::new().route("/", get(|headers: HeaderMap| async move { file("index.html", &headers) })).route(
+    Router::new().route("/", get(|headers: HeaderMap| async move { file("index.html", &headers).await })).route(
         "/assets/{*path}",
-        get(|Path(path): Path<String>, headers: HeaderMap| async move { file(&format!("assets/{path}"), &headers) }),
+        get(|Path(path): Path<String>, headers: HeaderMap| async move { file(&format!("assets/{path}"), &headers).await }),
     )
 }
 
-fn file(path: &str, headers: &HeaderMap) -> Response<Body> {
+async fn file(path: &str, headers: &HeaderMap) -> Response<Body> {
     match Dist::get(path) {
+        // What is no text is packed already.
+        Some(found) if is_text(path) => content_coding::encoded(headers, answer(&found, path, headers)).await,
         Some(found) => answer(&found, path, headers),
         None => {
             let message = format!("there is nothing at /{}", path.escape_default());
@@ -39,7 +41,8 @@ fn file(path: &str, headers: &HeaderMap) -> Response<Body> {
 
 fn answer(found: &EmbeddedFile, path: &str, headers: &HeaderMap) -> Response<Body> {
     let etag = format!("\"{}\"", hex::encode(&found.metadata.sha256_hash()[..16]));
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == etag.as_bytes());
+    let known = headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
+    let known = known.is_some_and(|tag| tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes());
     let mut response = Response::new(Body::empty());
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -62,6 +65,11 @@ fn answer(found: &EmbeddedFile, path: &str, headers: &HeaderMap) -> Response<Bod
         }
     }
     response
+}
+
+fn is_text(path: &str) -> bool {
+    let media_type = media_type(path);
+    media_type.starts_with("text/") || media_type.ends_with("+xml") || media_type.ends_with("+json")
 }
 
 /// The media types that the build makes.

@@ -17,6 +17,13 @@ pub mod wirephoto {
 
 /// Packages `google.*`.
 pub mod google {
+    /// Package `google.protobuf`, whose Rust types are `crate::well_known` and `pbjson_types`.
+    pub mod protobuf {
+        /// Messages as tables.
+        pub mod table {
+            include!(concat!(env!("OUT_DIR"), "/google.protobuf.table.rs"));
+        }
+    }
     /// Package `google.rpc`.
     pub mod rpc {
         include!(concat!(env!("OUT_DIR"), "/google.rpc.rs"));

@@ -19,6 +19,8 @@ use crate::wire::method::Method;
 use crate::wire::{self, Limits, Wire, Wires};
 use crate::{net, page, raw, service};
 
+pub use crate::net::Tls;
+
 /// The services that every wire serves.
 const TABLES: &[&[Method]] = &[IMAGE_SERVICE];
 
@@ -29,6 +31,8 @@ pub struct App {
     policy: Policy,
     limits: Limits,
     ready: Arc<AtomicBool>,
+    tls: Option<Tls>,
+    connections: net::Limits,
 }
 
 impl App {
@@ -39,7 +43,22 @@ impl App {
     pub async fn new(images: Images, policy: Policy, reflection: bool) -> Result<Self> {
         let limits = Limits::default();
         let services = service::services(images.clone(), reflection, limits.message).await?;
-        Ok(Self { images, services, policy, limits, ready: Arc::new(AtomicBool::new(true)) })
+        let ready = Arc::new(AtomicBool::new(true));
+        Ok(Self { images, services, policy, limits, ready, tls: None, connections: net::Limits::default() })
+    }
+
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// With other limits of connections than those it ships with.
+    #[must_use]
+    pub fn with_connections(mut self, limits: net::Limits) -> Self {
+        self.connections = limits;
+        self
     }
 }
 
@@ -71,7 +90,7 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
         app.ready.store(false, Ordering::Relaxed);
         service::set_not_serving(&app.services.health).await;
     };
-    net::serve(listener, router, stopping, drain).await;
+    net::serve(listener, router, app.tls.clone(), app.connections, stopping, drain).await;
     Ok(())
 }
 

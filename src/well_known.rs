@@ -1,16 +1,15 @@
 //! Well-known types whose proto3 JSON `pbjson_types` does not have right: `FieldMask` (comma-joined paths), `Any` (`@type`)
-//! and `Timestamp` (always in UTC, as `Z`). The others are its own.
+//! and `Timestamp` (always in UTC, as `Z`); the texts of these and of `Duration`.
+//! <https://protobuf.dev/reference/protobuf/google.protobuf/>
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::Error as _;
-use serde::ser::{Error as _, SerializeMap as _};
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::proto::{google, wirephoto};
-use crate::wire::method::Message;
+use crate::proto::google::protobuf::table;
+use crate::wire::json;
 
 /// `google.protobuf.FieldMask`: paths of fields, in proto names.
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
@@ -20,18 +19,52 @@ pub struct FieldMask {
     pub paths: Vec<String>,
 }
 
+impl FieldMask {
+    /// The paths of `displayName,labels.team`; those in proto names are taken too.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '*');
+        let paths = text.split(',').map(|path| {
+            if path.split('.').all(|name| !name.is_empty() && name.chars().all(fits)) {
+                Ok(snake(path))
+            } else {
+                Err(format!("must be names of fields joined by commas, which `{}` is not", path.escape_default()))
+            }
+        });
+        Ok(Self { paths: paths.collect::<Result<_, _>>()? })
+    }
+
+    /// The paths as proto3 JSON has them, `displayName,labels.team`.
+    ///
+    /// # Errors
+    /// A path that could not be read back.
+    pub fn text(&self) -> Result<String, String> {
+        let paths = self.paths.iter().map(|path| {
+            let camel = lower_camel(path);
+            if snake(&camel) == *path {
+                Ok(camel)
+            } else {
+                Err(format!("has the path `{path}`, which JSON cannot tell"))
+            }
+        });
+        Ok(paths.collect::<Result<Vec<_>, _>>()?.join(","))
+    }
+}
+
 impl Serialize for FieldMask {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let paths: Vec<String> = self.paths.iter().map(|path| lower_camel(path)).collect();
-        serializer.serialize_str(&paths.join(","))
+        serializer.serialize_str(&self.text().map_err(S::Error::custom)?)
     }
 }
 
 impl<'de> Deserialize<'de> for FieldMask {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let paths = text.split(',').filter(|path| !path.is_empty()).map(snake).collect();
-        Ok(Self { paths })
+        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -88,20 +121,92 @@ impl Timestamp {
     }
 }
 
+/// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z.
+const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+impl Timestamp {
+    /// The moment that an RFC 3339 text names, with any offset.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let shown = text.escape_default();
+        let wrong = || format!("must be a time like 2026-01-31T12:00:00Z, not `{shown}`");
+        // chrono also takes a space and lower case, and a leap second that has no place in UTC's count.
+        if text.contains([' ', 't', 'z', '_']) || text.get(17..19) == Some("60") {
+            return Err(wrong());
+        }
+        let time = Self::from(DateTime::parse_from_rfc3339(text).map_err(|_| wrong())?.to_utc());
+        if SECONDS.contains(&time.seconds) {
+            Ok(time)
+        } else {
+            Err(format!("must be in the years 1 to 9999, not `{shown}`"))
+        }
+    }
+
+    /// RFC 3339 in UTC, with 0, 3, 6 or 9 digits of fraction.
+    ///
+    /// # Errors
+    /// It is out of range.
+    pub fn text(self) -> Result<String, String> {
+        let time = self.to_utc().filter(|_| SECONDS.contains(&self.seconds) && self.nanos < 1_000_000_000);
+        let time = time.ok_or_else(|| format!("is {} s {} ns, which is no time", self.seconds, self.nanos))?;
+        Ok(time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let time = self.to_utc().ok_or_else(|| S::Error::custom("a timestamp is out of range"))?;
-        serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+        serializer.serialize_str(&self.text().map_err(S::Error::custom)?)
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let time = DateTime::parse_from_rfc3339(&text)
-            .map_err(|error| D::Error::custom(format!("`{text}` is not a time like 2026-01-31T12:00:00Z: {error}")))?;
-        Ok(time.to_utc().into())
+        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
+}
+
+/// Seconds of 10,000 years, the longest `google.protobuf.Duration`.
+const MAX_DURATION: i64 = 315_576_000_000;
+
+/// Seconds and nanoseconds of `1.5s`, `-0.25s`: both have the sign.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_duration(text: &str) -> Result<(i64, i32), String> {
+    let wrong = || format!("must be seconds like 1.5s, not `{}`", text.escape_default());
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.strip_suffix('s').ok_or_else(wrong)?;
+    let (negative, number) = number.strip_prefix('-').map_or((false, number), |number| (true, number));
+    let (seconds, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    if !digits(seconds) || !digits(fraction) || fraction.len() > 9 {
+        return Err(wrong());
+    }
+    let seconds = seconds.parse::<i64>().ok().filter(|seconds| *seconds <= MAX_DURATION);
+    let seconds = seconds.ok_or_else(|| format!("must be at most {MAX_DURATION} seconds, not `{text}`"))?;
+    let nanos: i32 = format!("{fraction:0<9}").parse().map_err(|_| wrong())?;
+    Ok(if negative { (-seconds, -nanos) } else { (seconds, nanos) })
+}
+
+/// `1.5s`, with 0, 3, 6 or 9 digits of fraction.
+///
+/// # Errors
+/// It is out of range, or its parts differ in sign.
+pub fn format_duration(seconds: i64, nanos: i32) -> Result<String, String> {
+    let one_sign = seconds.signum() * i64::from(nanos.signum()) >= 0;
+    let in_range = (-MAX_DURATION..=MAX_DURATION).contains(&seconds) && (-999_999_999..=999_999_999).contains(&nanos);
+    if !one_sign || !in_range {
+        return Err(format!("is {seconds} s {nanos} ns, which is no duration"));
+    }
+    let sign = if seconds < 0 || nanos < 0 { "-" } else { "" };
+    let fraction = match nanos.abs() {
+        0 => String::new(),
+        nanos if nanos % 1_000_000 == 0 => format!(".{:03}", nanos / 1_000_000),
+        nanos if nanos % 1000 == 0 => format!(".{:06}", nanos / 1000),
+        nanos => format!(".{nanos:09}"),
+    };
+    Ok(format!("{sign}{}{fraction}s", seconds.abs()))
 }
 
 /// `google.protobuf.Any`: a message with its type's name.
@@ -127,45 +232,18 @@ impl Any {
     }
 }
 
-/// The table of a message this crate knows.
-fn known(name: &str) -> Option<&'static Message> {
-    google::rpc::table::MESSAGES
-        .iter()
-        .chain(wirephoto::v1::table::MESSAGES)
-        .find(|message| message.name == name)
-        .copied()
-}
-
 /// The message's own fields beside `@type`; for a type that is not known, its bytes as base64 in `value`.
 impl Serialize for Any {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("@type", &self.type_url)?;
-        match known(self.type_name()) {
-            Some(message) => {
-                let json = (message.to_json)(self.value.clone()).map_err(S::Error::custom)?;
-                if let serde_json::Value::Object(fields) = json {
-                    for (name, value) in &fields {
-                        map.serialize_entry(name, value)?;
-                    }
-                }
-            }
-            None => map.serialize_entry("value", &BASE64.encode(&self.value))?,
-        }
-        map.end()
+        let text = json::write(&prost::Message::encode_to_vec(self), &table::ANY).map_err(S::Error::custom)?;
+        serde_json::from_slice::<serde_json::Value>(&text).map_err(S::Error::custom)?.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Any {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = serde_json::Map::deserialize(deserializer)?;
-        let Some(serde_json::Value::String(type_url)) = fields.remove("@type") else {
-            return Err(D::Error::custom("an Any needs `@type`, the URL of its message's type"));
-        };
-        let name = type_url.rsplit('/').next().unwrap_or_default();
-        let message =
-            known(name).ok_or_else(|| D::Error::custom(format!("`{name}` is not a type this server knows")))?;
-        let value = (message.from_json)(fields.into()).map_err(D::Error::custom)?;
-        Ok(Self { type_url, value })
+        let json = serde_json::Value::deserialize(deserializer)?;
+        let message = json::read(&json, &table::ANY).map_err(D::Error::custom)?;
+        prost::Message::decode(Bytes::from(message)).map_err(D::Error::custom)
     }
 }

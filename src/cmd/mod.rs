@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share: a client, names, failures and exit codes.
 
 mod bar;
+mod descriptors;
 mod get;
 mod health;
 mod ls;
@@ -94,25 +95,24 @@ impl From<client::Error> for Failure {
 /// # Errors
 /// What is to be told, and the exit status.
 pub async fn run(command: Command) -> Result<(), Failure> {
-    let command = match command {
+    match command {
         Command::Serve(args) => {
             serve::run(Config::load(&args, |name| std::env::var_os(name))?).await?;
-            return Ok(());
+            Ok(())
         }
-        command => command,
-    };
-    let work = async {
-        match command {
-            Command::Serve(_) | Command::Version => version::run(),
-            Command::Put(args) => put::run(args).await,
-            Command::Get(args) => get::run(args).await,
-            Command::Ls(args) => ls::run(args).await,
-            Command::Show(args) => show::run(args).await,
-            Command::Rm(args) => rm::run(args).await,
-            Command::Health(args) => health::run(args).await,
-        }
-    };
-    // Dropping the work removes what it left half-written.
+        Command::Put(args) => interruptible(put::run(args)).await,
+        Command::Get(args) => interruptible(get::run(args)).await,
+        Command::Ls(args) => interruptible(ls::run(args)).await,
+        Command::Show(args) => interruptible(show::run(args)).await,
+        Command::Rm(args) => interruptible(rm::run(args)).await,
+        Command::Health(args) => interruptible(health::run(args)).await,
+        Command::Descriptors => descriptors::run(),
+        Command::Version => version::run(),
+    }
+}
+
+/// Ends the work at Ctrl-C. Dropping it removes what it left half-written.
+async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
         outcome = work => outcome,
         Ok(()) = tokio::signal::ctrl_c() => Err(Failure::Failed("interrupted".to_owned())),

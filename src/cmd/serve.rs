@@ -6,25 +6,32 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::Failure;
 use crate::config::Config;
 use crate::error::{Error, Reason, Result};
 use crate::guard::{Access, Origins, Policy};
 use crate::image::{Images, Limits};
 use crate::io;
-use crate::server::{self, App};
+use crate::server::{self, App, Tls};
 use crate::store::Store;
 
 /// What running requests have to finish in after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Serves until SIGTERM or SIGINT. Once it accepts, it says so in one line on stdout.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config) -> Result<(), Failure> {
     io::give_back();
+    let tls = config.tls.map(|files| Tls::load(files.cert, files.key, files.client_ca)).transpose();
+    let tls = tls.map_err(|error| Failure::Usage(error.to_string()))?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let store = Store::open(&config.store, config.fsync).await?;
     let images = Images::open(store, Limits { max_image_size: config.max_image_size }).await?;
     let origins = Origins::new(config.cors_origins, config.listen.ip().is_loopback());
     let anonymous = config.allow_anonymous.unwrap_or(Access::Write);
-    let app = App::new(images, Policy { origins, anonymous }, config.reflection).await?;
+    let mut app = App::new(images, Policy { origins, anonymous }, config.reflection).await?;
+    if let Some(tls) = tls {
+        app = app.with_tls(tls);
+    }
 
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         let message = format!("cannot listen on {}: {error}; choose another --listen ADDR:PORT", config.listen);
@@ -33,9 +40,9 @@ pub async fn run(config: Config) -> Result<()> {
     let shutdown = stop_signal()?;
     let address = listener.local_addr().map_err(Error::internal)?;
     // Who started us may have closed stdout; serving does not depend on it.
-    let _ = writeln!(std::io::stdout(), "wirephoto listening on http://{address}");
+    let _ = writeln!(std::io::stdout(), "wirephoto listening on {scheme}://{address}");
     let _ = std::io::stdout().flush();
-    server::serve(listener, app, shutdown, DRAIN).await
+    Ok(server::serve(listener, app, shutdown, DRAIN).await?)
 }
 
 /// Completes at the first SIGTERM or SIGINT. A second one ends the process at once.

@@ -12,7 +12,7 @@ enum Kind {
     List,
 }
 
-const KEYS: [(&str, Kind); 7] = [
+const KEYS: [(&str, Kind); 10] = [
     ("listen", Kind::Text),
     ("store", Kind::Text),
     ("max-image-size", Kind::Integer),
@@ -20,6 +20,9 @@ const KEYS: [(&str, Kind); 7] = [
     ("cors-origin", Kind::List),
     ("allow-anonymous", Kind::Boolean("write", "")),
     ("reflection", Kind::Boolean("on", "off")),
+    ("tls-cert", Kind::Text),
+    ("tls-key", Kind::Text),
+    ("tls-client-ca", Kind::Text),
 ];
 
 /// A file's values as the text that their flags would have.

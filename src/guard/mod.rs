@@ -7,6 +7,7 @@ mod access;
 mod deadline;
 mod origin;
 mod telemetry;
+mod trace;
 
 use std::any::Any;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A request id in and out, and one line in the access log for every request, written when its answer has been sent.
+//! A request id in and out, its trace, and one line in the access log for every request, written when its answer has been sent.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -14,6 +14,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
+use super::trace;
 use crate::wire::{self, Wire};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,7 +28,11 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response<Body> 
     request.extensions_mut().insert(wire);
     let id = request_id(request.headers());
     request.headers_mut().insert(X_REQUEST_ID, id.clone());
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    let span = tracing::info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        trace_id = trace::trace_id(request.headers())
+    );
     let mut entry = Entry::new(&request, wire, span.clone());
 
     let mut response = next.run(request).instrument(span).await;

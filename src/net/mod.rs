@@ -1,96 +1,96 @@
-//! Connections: accept, HTTP/1.1 and HTTP/2 on one port, drain.
+//! Connections: accept, TLS, HTTP/1.1 and HTTP/2 on one port, drain.
+//!
+//! `frames` follows what passes on an HTTP/2 connection, `conduct` judges it, `gate` counts its window; `watched`
+//! puts them around the socket.
 
 mod body;
+mod conduct;
+mod connection;
+mod first_line;
+mod frames;
+mod gate;
+mod limits;
+mod tls;
+mod watched;
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tower::ServiceExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// Time a client has to send a request's headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// HTTP/2 flow control for uploads: what one stream, and one connection, may have in flight.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
-/// Streams that one HTTP/2 connection may have open.
-const MAX_STREAMS: u32 = 250;
-/// A pause after `accept` fails for want of file descriptors or memory, which only time mends.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use connection::Server;
+
+pub use limits::Limits;
+pub use tls::{Tls, TlsError};
+
+/// What connections are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serve,
+    /// Finish what runs and take no more.
+    Leave,
+    /// The same, for those that came after the first were told.
+    Drain,
+    /// End at once.
+    Cut,
+}
 
 /// Serves connections until `shutdown` completes, then lets running requests finish for at most `drain`.
 ///
-/// HTTP/1.1 and HTTP/2 by prior knowledge (RFC 9113 section 3.3) share the port.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>, drain: Duration) {
-    let graceful = GracefulShutdown::new();
-    let builder = builder();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
+/// HTTP/1.1 and HTTP/2 by prior knowledge (RFC 9113, section 3.3) or, over TLS, by ALPN share the port. At the end clients
+/// are told to go (GOAWAY) while new connections are still taken for a moment; then the listener closes.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+    drain: Duration,
+) {
+    let _follower = tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.follow(limits.reload))));
+    let server = Arc::new(Server { router, tls, limits });
+    let (phase, _) = watch::channel(Phase::Serve);
+    let connections = TaskTracker::new();
+    let accept = async {
+        let mut full = false;
+        loop {
+            let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                     continue;
                 }
-            },
-        };
-        let connection = connection(&builder, stream, peer, router.clone());
-        let connection = graceful.watch(connection.into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%peer, %error, "a connection broke");
+            };
+            let was_full = std::mem::replace(&mut full, connections.len() >= limits.connections);
+            if full {
+                if !was_full {
+                    tracing::warn!(%peer, "closed a new connection: there are {} already", limits.connections);
+                }
+                continue;
             }
-        });
+            let (server, phase) = (Arc::clone(&server), phase.subscribe());
+            connections.spawn(async move { server.serve(stream, peer, phase).await });
+        }
+    };
+    let stop = async {
+        shutdown.await;
+        phase.send_replace(Phase::Leave);
+        tokio::time::sleep(limits.pause).await;
+    };
+    tokio::select! {
+        () = stop => {}
+        () = accept => {}
     }
     drop(listener);
-    let running = graceful.count();
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    phase.send_replace(Phase::Drain);
+    connections.close();
+    let running = connections.len();
+    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
         tracing::warn!(running, "cut what was still running {drain:?} after the signal to stop");
+        phase.send_replace(Phase::Cut);
     }
-}
-
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS);
-    builder
-}
-
-fn connection(
-    builder: &auto::Builder<TokioExecutor>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-) -> auto::Connection<
-    '_,
-    TokioIo<TcpStream>,
-    impl hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
-    + use<>,
-    TokioExecutor,
-> {
-    // Small answers must not wait for more to send; a socket that refuses is broken, and the read will say so.
-    let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let mut request = body::whole(request);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
-    });
-    builder.serve_connection(TokioIo::new(stream), service)
 }

@@ -7,8 +7,10 @@ mod upload;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::map_request;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,6 +31,8 @@ const MAX_INLINE: usize = 4 << 20;
 const MAX_BATCH: usize = 1000;
 /// Images that one `DownloadImages` stream sends at once.
 const IN_FLIGHT: usize = 4;
+/// An answer below this many bytes is sent as it is: compressed it would be no smaller.
+const WORTH_COMPRESSING: usize = 1024;
 
 /// What other services and operators see of the server's health.
 pub type HealthReporter = tonic_health::server::HealthReporter;
@@ -49,8 +53,13 @@ pub async fn services(images: Images, reflection: bool, max_message_size: usize)
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ImageServiceServer<Service>>().await;
     let image_service = ImageServiceServer::new(Service { images })
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
         .max_decoding_message_size(max_message_size)
         .max_encoding_message_size(usize::MAX);
+    let health_service = health_service.accept_compressed(Gzip).accept_compressed(Zstd);
     let mut routes = Routes::new(image_service).add_service(health_service);
     if reflection {
         let builder = || {
@@ -58,11 +67,24 @@ pub async fn services(images: Images, reflection: bool, max_message_size: usize)
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
+        let v1 = builder().build_v1().map_err(Error::internal)?;
+        let v1alpha = builder().build_v1alpha().map_err(Error::internal)?;
         routes = routes
-            .add_service(builder().build_v1().map_err(Error::internal)?)
-            .add_service(builder().build_v1alpha().map_err(Error::internal)?);
+            .add_service(v1.accept_compressed(Gzip).accept_compressed(Zstd))
+            .add_service(v1alpha.accept_compressed(Gzip).accept_compressed(Zstd));
     }
-    Ok(Services { routes: routes.prepare().into_axum_router(), health })
+    Ok(Services { routes: routes.prepare().into_axum_router().layer(map_request(images_stay_as_they_are)), health })
+}
+
+/// Images are compressed already: whatever encoding the client takes, their bytes go out as they are.
+///
+/// tonic compresses every message of a stream or none, by the request's `grpc-accept-encoding`.
+async fn images_stay_as_they_are<B>(mut request: http::Request<B>) -> http::Request<B> {
+    let method = request.uri().path().strip_prefix("/wirephoto.v1.ImageService/");
+    if matches!(method, Some("DownloadImage" | "DownloadImages")) {
+        request.headers_mut().remove("grpc-accept-encoding");
+    }
+    request
 }
 
 /// Says that nothing new should be sent here.
@@ -82,7 +104,7 @@ type Answer<T> = Result<Response<T>, Status>;
 impl ImageService for Service {
     async fn create_image(&self, request: Request<pb::CreateImageRequest>) -> Answer<pb::CreateImageResponse> {
         let image = self.create(request.into_inner()).await.map_err(|error| status(&error))?;
-        Ok(Response::new(pb::CreateImageResponse { image: Some(image) }))
+        Ok(answer(pb::CreateImageResponse { image: Some(image) }))
     }
 
     async fn upload_image(
@@ -93,28 +115,27 @@ impl ImageService for Service {
         let first = messages.message().await?;
         let (put, content) = upload::accept(first, messages).map_err(|error| status(&error))?;
         let stored = self.images.put(put, content).await.map_err(|error| status(&error))?;
-        let response = pb::UploadImageResponse { image: Some(image(&stored.manifest)), created: stored.created };
-        Ok(Response::new(response))
+        Ok(answer(pb::UploadImageResponse { image: Some(image(&stored.manifest)), created: stored.created }))
     }
 
     async fn get_image(&self, request: Request<pb::GetImageRequest>) -> Answer<pb::GetImageResponse> {
         let found = self.get(&request.into_inner().name, "name").await.map_err(|error| status(&error))?;
-        Ok(Response::new(pb::GetImageResponse { image: Some(image(&found)) }))
+        Ok(answer(pb::GetImageResponse { image: Some(image(&found)) }))
     }
 
     async fn list_images(&self, request: Request<pb::ListImagesRequest>) -> Answer<pb::ListImagesResponse> {
         let list = self.list(request.into_inner()).await.map_err(|error| status(&error))?;
-        Ok(Response::new(list))
+        Ok(answer(list))
     }
 
     async fn update_image(&self, request: Request<pb::UpdateImageRequest>) -> Answer<pb::UpdateImageResponse> {
         let updated = self.update(request.into_inner()).await.map_err(|error| status(&error))?;
-        Ok(Response::new(pb::UpdateImageResponse { image: Some(image(&updated)) }))
+        Ok(answer(pb::UpdateImageResponse { image: Some(image(&updated)) }))
     }
 
     async fn delete_image(&self, request: Request<pb::DeleteImageRequest>) -> Answer<pb::DeleteImageResponse> {
         self.delete(request.into_inner()).await.map_err(|error| status(&error))?;
-        Ok(Response::new(pb::DeleteImageResponse {}))
+        Ok(answer(pb::DeleteImageResponse {}))
     }
 
     async fn batch_get_images(
@@ -122,7 +143,7 @@ impl ImageService for Service {
         request: Request<pb::BatchGetImagesRequest>,
     ) -> Answer<pb::BatchGetImagesResponse> {
         let images = self.batch_get(&request.into_inner().names).await.map_err(|error| status(&error))?;
-        Ok(Response::new(pb::BatchGetImagesResponse { images }))
+        Ok(answer(pb::BatchGetImagesResponse { images }))
     }
 
     type DownloadImageStream = BoxStream<'static, Result<pb::DownloadImageResponse, Status>>;
@@ -146,6 +167,16 @@ impl ImageService for Service {
         });
         Ok(Response::new(answers.flatten_unordered(IN_FLIGHT).boxed()))
     }
+}
+
+/// One message, compressed if the client takes that and there is something to gain.
+fn answer<T: prost::Message>(message: T) -> Response<T> {
+    let small = message.encoded_len() < WORTH_COMPRESSING;
+    let mut response = Response::new(message);
+    if small {
+        response.disable_compression();
+    }
+    response
 }
 
 impl Service {

@@ -17,7 +17,7 @@ pub struct Head {
 }
 
 impl Head {
-    fn parse([flags, len @ ..]: [u8; HEAD_LEN]) -> Self {
+    pub(super) fn parse([flags, len @ ..]: [u8; HEAD_LEN]) -> Self {
         Self { flags, len: u32::from_be_bytes(len) }
     }
 }

@@ -1,6 +1,7 @@
 //! Native gRPC: tonic, with what it leaves unchecked checked in front of it.
 //!
-//! Content type and HTTP method, the number and size of request messages, and bodies that end too early.
+//! Content type and HTTP method, encodings and binary metadata, the number and size of request messages, and bodies that end
+//! too early. Behind it, the trailers that a service left to a good answer.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -11,15 +12,17 @@ use std::task::{Context, Poll, ready};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Method as HttpMethod, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body::Frame;
 use prost::Message as _;
 use tower::ServiceExt as _;
 
+use super::compression::{ACCEPTED, EmptyAsPlain, GRPC_ACCEPT_ENCODING, is_compressed};
 use super::deadline::{self, Deadline};
 use super::envelope::{Head, Heads};
+use super::metadata::{check_binary, with_trailers};
 use super::method::{Kind, Method};
-use super::status::{json_response, rpc_status};
+use super::status::rpc_status;
 use crate::error::{Error, Reason};
 
 /// Media types of native gRPC.
@@ -48,12 +51,22 @@ impl Grpc {
         if !CONTENT_TYPES.contains(&content_type) {
             return unsupported_type(content_type);
         }
+        let compressed = match is_compressed(request.headers()) {
+            Ok(compressed) => compressed,
+            Err(error) => return unknown_encoding(&error),
+        };
+        if let Err(error) = check_binary(request.headers()) {
+            return refusal(&error);
+        }
         let kind = self.methods.get(request.uri().path()).map(|method| method.kind);
         let max_message_size = self.max_message_size;
         let deadline = request.extensions().get::<Deadline>().copied();
-        let request = request.map(|body| Body::new(Checked::new(body, kind, max_message_size)));
+        let request = request.map(|body| {
+            let body = if compressed { Body::new(EmptyAsPlain::new(body)) } else { body };
+            Body::new(Checked::new(body, kind, max_message_size))
+        });
         let response = match self.routes.oneshot(request).await {
-            Ok(response) => response,
+            Ok(response) => with_trailers(response),
             Err(never) => match never {},
         };
         match deadline {
@@ -83,21 +96,36 @@ fn deadline_trailers() -> Frame<Bytes> {
 }
 
 /// 405, for a path that takes only POST.
-fn not_post() -> Response<Body> {
-    let error = Error::new(Reason::InvalidRequest, "RPC paths take POST only");
-    let mut response = json_response(&rpc_status(&error), Some(StatusCode::METHOD_NOT_ALLOWED.as_u16()));
-    response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("POST"));
+pub(super) fn not_post() -> Response<Body> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "RPC paths take POST only\n".to_owned());
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     response
 }
 
-/// 415, naming what an RPC path takes.
+/// 415, naming what an RPC path takes (RFC 9110 section 15.5.16).
 pub fn unsupported_type(content_type: &str) -> Response<Body> {
+    const TAKEN: &str = "application/grpc, application/grpc+proto, application/grpc-web, application/grpc-web+proto, \
+                         application/grpc-web-text, application/grpc-web-text+proto";
     let shown = content_type.escape_default();
-    let message = format!(
-        "content type `{shown}` is no RPC's: send application/grpc, application/grpc-web or their +proto forms"
-    );
-    let error = Error::new(Reason::InvalidRequest, message);
-    json_response(&rpc_status(&error), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16()))
+    let message = format!("content type `{shown}` is no RPC's: send {TAKEN}\n");
+    let mut response = plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+    response.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(TAKEN));
+    response
+}
+
+/// A refusal to whoever speaks no wire of RPC. No JSON: clients of Connect would look for their own errors in it.
+fn plain(status: StatusCode, message: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(message));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// UNIMPLEMENTED, naming what is accepted ("Compression" in gRPC's compression.md).
+fn unknown_encoding(error: &Error) -> Response<Body> {
+    let mut response = framing(error).into_http();
+    response.headers_mut().insert(GRPC_ACCEPT_ENCODING, ACCEPTED);
+    response
 }
 
 /// The error as a gRPC answer without a body ("Trailers-Only").
@@ -110,6 +138,12 @@ pub fn status(error: &Error) -> tonic::Status {
     error.log();
     let status = rpc_status(error);
     tonic::Status::with_details(tonic::Code::from(status.code), &status.message, status.encode_to_vec().into())
+}
+
+/// A fault of the framing, below any message: code and message alone, as gRPC's own libraries say it.
+fn framing(error: &Error) -> tonic::Status {
+    error.log();
+    tonic::Status::new(tonic::Code::from(error.code() as i32), error.message.clone())
 }
 
 /// A request body whose messages are counted and measured as they pass.
@@ -176,11 +210,11 @@ impl http_body::Body for Checked {
                 checked.map(|()| Some(frame))
             }
             // tonic takes a reset (CANCELLED) for the end of a stream; half an upload is none.
-            Some(Err(error)) => Err(cut_off(error)),
+            Some(Err(error)) => Err(broken(error)),
             None => self.end().map(|()| None),
         };
         self.ended = !matches!(checked, Ok(Some(_)));
-        Poll::Ready(checked.map_err(|error| status(&error)).transpose())
+        Poll::Ready(checked.map_err(|error| framing(&error)).transpose())
     }
 
     fn is_end_stream(&self) -> bool {
@@ -188,7 +222,13 @@ impl http_body::Body for Checked {
     }
 }
 
-/// A request body that broke before its end.
-fn cut_off(error: axum::Error) -> Error {
-    Error::new(Reason::Aborted, "the request was cut off before its end; nothing of it was kept").caused_by(error)
+/// Why a request body broke: what a translator in front found wrong with it, or a connection that was cut.
+fn broken(error: axum::Error) -> Error {
+    let first: &(dyn std::error::Error + 'static) = &error;
+    let mut causes = std::iter::successors(Some(first), |cause| cause.source());
+    match causes.find_map(|cause| cause.downcast_ref::<Error>()) {
+        Some(found) => Error::new(found.reason, found.message.clone()),
+        None => Error::new(Reason::Aborted, "the request was cut off before its end; nothing of it was kept")
+            .caused_by(error),
+    }
 }

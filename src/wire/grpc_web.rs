@@ -1,38 +1,82 @@
-//! gRPC-Web: tonic-web, given the media types as it knows them.
+//! gRPC-Web: tonic-web for its binary form, and base64 around it for its text form.
 //!
 //! PROTOCOL-WEB.md: frames as in gRPC, trailers in a last frame of the body.
 
 use axum::body::Body;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, header};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _};
 
 use super::grpc::{self, Grpc};
+use super::text::{Decoded, Encoded};
 use crate::error::Error;
 
-/// Media types of gRPC-Web.
-pub const CONTENT_TYPES: [&str; 2] = ["application/grpc-web", "application/grpc-web+proto"];
+/// Media type of the binary form.
+const BINARY: HeaderValue = HeaderValue::from_static("application/grpc-web+proto");
+/// Media type of the text form.
+const TEXT: HeaderValue = HeaderValue::from_static("application/grpc-web-text+proto");
 
-/// Answers one call. `content_type` has no parameters.
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Binary,
+    Text,
+}
+
+impl Form {
+    fn of(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/grpc-web" | "application/grpc-web+proto" => Some(Self::Binary),
+            "application/grpc-web-text" | "application/grpc-web-text+proto" => Some(Self::Text),
+            _ => None,
+        }
+    }
+
+    /// The first form that `Accept` names.
+    fn accepted(headers: &HeaderMap) -> Option<Self> {
+        let named = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+        named
+            .flat_map(|accept| accept.split(','))
+            .find_map(|range| Self::of(range.split(';').next().unwrap_or_default().trim()))
+    }
+}
+
+/// Answers one call, in the form that `Accept` names, else in the form of the request. `content_type` has no parameters.
 pub async fn call(grpc: Grpc, content_type: &str, mut request: Request<Body>) -> Response<Body> {
-    if !CONTENT_TYPES.contains(&content_type) {
+    let Some(sent) = Form::of(content_type) else {
         return grpc::unsupported_type(content_type);
+    };
+    if request.method() != HttpMethod::POST {
+        return grpc::not_post();
     }
-    // tonic-web compares the whole header: parameters would make it another type.
-    if let Ok(bare) = HeaderValue::from_str(content_type) {
-        request.headers_mut().insert(header::CONTENT_TYPE, bare);
-    }
-    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(CONTENT_TYPES[1]));
-    let native = grpc.into_service().map_request(|request: Request<tonic::body::Body>| request.map(Body::new));
-    match GrpcWebLayer::new().layer(native).oneshot(request).await {
+    let wanted = Form::accepted(request.headers()).unwrap_or(sent);
+    // tonic-web is given the one form that it has right; it compares the whole header, parameters included.
+    request.headers_mut().insert(header::CONTENT_TYPE, BINARY);
+    request.headers_mut().insert(header::ACCEPT, BINARY);
+    let native = grpc.into_service().map_request(move |request: Request<tonic::body::Body>| {
+        request.map(|body| match sent {
+            Form::Binary => Body::new(body),
+            // Behind tonic-web, which would make INTERNAL of what is wrong with the text.
+            Form::Text => Body::new(Decoded::new(Body::new(body))),
+        })
+    });
+    let response = match GrpcWebLayer::new().layer(native).oneshot(request).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},
+    };
+    match wanted {
+        Form::Binary => response,
+        Form::Text => {
+            let mut response = response.map(|body| Body::new(Encoded(body)));
+            response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+            response
+        }
     }
 }
 
 /// The error as a gRPC-Web answer without a body: status and details in the headers.
 pub fn refusal(error: &Error) -> Response<Body> {
     let mut response = grpc::refusal(error);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPES[1]));
+    response.headers_mut().insert(header::CONTENT_TYPE, BINARY);
     response
 }

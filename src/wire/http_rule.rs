@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use super::method::{Cardinality, FieldKind, Message};
+use super::method::{Body, Cardinality, Field, FieldKind, HttpRule, Message, Method, WellKnown};
 use crate::error::{Error, Result};
 
 /// A parsed path template, such as `/v1/{name=images/*}:download`.
@@ -157,16 +157,42 @@ fn decode(text: &str, keep_slash: bool) -> Result<String> {
     Ok(decoded.into_owned())
 }
 
-/// Adds the path's values to the request. A path's field may not be given elsewhere with another value.
-pub fn bind_path(request: &mut Map<String, Value>, schema: &'static Message, bindings: Bindings) -> Result<()> {
-    for (field, text) in bindings {
-        let slot = slot(request, schema, &field)?;
-        let value = scalar(slot.kind, &text, &field)?;
-        if slot.parent.get(slot.name).is_some_and(|given| *given != value) {
-            let message = format!("`{field}` is `{text}` in the path: leave it out elsewhere, or give the same value");
-            return Err(Error::invalid(field, message));
+/// Holds a rule against the messages of its method: what it names is there, and of a kind that may stand there.
+///
+/// # Errors
+/// What is wrong with the rule, for whoever wrote the proto.
+pub fn check(rule: &HttpRule, template: &Template, method: &Method) -> Result<(), String> {
+    let wrong = |what: String| Err(format!("{} {} of {}: {what}", rule.method, rule.template, method.path));
+    for Variable { field, .. } in &template.variables {
+        let bound = slot(&mut Map::new(), method.input, field).map(|slot| (slot.cardinality, slot.field.kind));
+        match bound {
+            Err(error) => return wrong(error.to_string()),
+            Ok((Cardinality::Singular, kind)) if text_kind(kind).is_some() => {}
+            Ok(_) => return wrong(format!("`{field}` is repeated or a message, which no path holds")),
         }
-        slot.parent.insert(slot.name.to_owned(), value);
+    }
+    if let Body::Field(name) = rule.body
+        && method.input.field(name).is_none()
+    {
+        return wrong(format!("{} has no field `{name}` for the body", method.input.name));
+    }
+    match rule.response_body {
+        Some(name) if method.output.field(name).is_none() => {
+            wrong(format!("{} has no field `{name}` for the answer's body", method.output.name))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Adds the path's values to the request.
+///
+/// # Errors
+/// A value that its field does not take, by the field's path.
+pub fn bind_path(request: &mut Map<String, Value>, schema: &'static Message, bindings: &Bindings) -> Result<()> {
+    for (field, text) in bindings {
+        let slot = slot(request, schema, field)?;
+        let value = scalar(slot.field.kind, text, field)?;
+        slot.parent.insert(slot.field.json_name.to_owned(), value);
     }
     Ok(())
 }
@@ -185,24 +211,27 @@ pub fn bind_query(
         let name = decode(&name.replace('+', " "), false)?;
         let text = decode(&text.replace('+', " "), false)?;
         let slot = slot(request, schema, &name)?;
-        let canonical = slot.path.join(".");
-        if bound(&canonical) {
-            return Err(Error::invalid(name.clone(), format!("`{name}` is given by the path or the body already")));
+        let shown = name.escape_default();
+        if bound(&slot.path.join(".")) {
+            let message = format!("`{shown}` is given by the path or the body already");
+            return Err(Error::invalid(name, message));
         }
-        let value = scalar(slot.kind, &text, &name)?;
+        if matches!(slot.cardinality, Cardinality::Map(_)) {
+            let message = format!("`{shown}` is a map: a query has none");
+            return Err(Error::invalid(name, message));
+        }
+        let value = scalar(slot.field.kind, &text, &name)?;
         match slot.cardinality {
-            Cardinality::Map => {
-                return Err(Error::invalid(name.clone(), format!("`{name}` is a map: a query has none")));
-            }
             Cardinality::Repeated => {
-                let list = slot.parent.entry(slot.name).or_insert_with(|| Value::Array(Vec::new()));
+                let list = slot.parent.entry(slot.field.json_name).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(list) = list {
                     list.push(value);
                 }
             }
-            Cardinality::Singular => {
-                if slot.parent.insert(slot.name.to_owned(), value).is_some() {
-                    return Err(Error::invalid(name.clone(), format!("`{name}` may be given only once")));
+            _ => {
+                if slot.parent.insert(slot.field.json_name.to_owned(), value).is_some() {
+                    let message = format!("`{shown}` may be given only once");
+                    return Err(Error::invalid(name, message));
                 }
             }
         }
@@ -213,11 +242,10 @@ pub fn bind_query(
 /// Where a field path leads.
 struct Slot<'a> {
     parent: &'a mut Map<String, Value>,
-    /// JSON name of the last field.
-    name: &'static str,
+    /// The last field.
+    field: &'static Field,
     /// Proto names from the top.
     path: Vec<&'static str>,
-    kind: FieldKind,
     cardinality: Cardinality,
 }
 
@@ -236,15 +264,18 @@ fn slot<'a>(request: &'a mut Map<String, Value>, schema: &'static Message, path:
         };
         walked.push(field.name);
         if names.peek().is_none() {
-            let (kind, cardinality) = (field.kind, field.cardinality);
-            return Ok(Slot { parent, name: field.json_name, path: walked, kind, cardinality });
+            return Ok(Slot { parent, field, path: walked, cardinality: field.cardinality });
         }
-        let FieldKind::Message(inner) = field.kind else {
-            return Err(Error::invalid(path, format!("`{}` has no fields of its own", field.json_name)));
+        let inner = match (field.cardinality, field.kind) {
+            (Cardinality::Singular, FieldKind::Message(inner)) if inner.well_known.is_none() => inner,
+            (Cardinality::Singular, _) => {
+                return Err(Error::invalid(path, format!("`{}` has no fields of its own", field.json_name)));
+            }
+            _ => {
+                let message = format!("`{}` is repeated or a map: a query cannot say which", field.json_name);
+                return Err(Error::invalid(path, message));
+            }
         };
-        if field.cardinality != Cardinality::Singular {
-            return Err(Error::invalid(path, format!("`{}` is repeated: a query cannot say which", field.json_name)));
-        }
         let next = parent.entry(field.json_name).or_insert_with(|| Value::Object(Map::new()));
         let Value::Object(next) = next else {
             return Err(Error::invalid(path, format!("`{}` is no object", field.json_name)));
@@ -255,25 +286,38 @@ fn slot<'a>(request: &'a mut Map<String, Value>, schema: &'static Message, path:
     Err(Error::invalid(path, "an empty field name"))
 }
 
-/// The JSON of a value that came as text.
-fn scalar(kind: FieldKind, text: &str, field: &str) -> Result<Value> {
-    let wrong =
-        |what: &str| Err(Error::invalid(field, format!("`{field}` must be {what}, not `{}`", text.escape_default())));
+/// The kind that a text in a path or query is read as: of a wrapper what it wraps. `None` for what needs a body.
+fn text_kind(kind: FieldKind) -> Option<FieldKind> {
     match kind {
-        FieldKind::Bool => match text {
+        FieldKind::Message(Message { well_known: Some(WellKnown::Wrapper), fields: [field], .. }) => Some(field.kind),
+        FieldKind::Message(Message { well_known: Some(well_known), .. }) => {
+            let is_text = matches!(well_known, WellKnown::Timestamp | WellKnown::Duration | WellKnown::FieldMask);
+            is_text.then_some(FieldKind::String)
+        }
+        FieldKind::Message(_) => None,
+        kind => Some(kind),
+    }
+}
+
+/// The JSON of a value that came as text. Whether it fits its type is for the reader of JSON to say.
+fn scalar(kind: FieldKind, text: &str, field: &str) -> Result<Value> {
+    let must = |what: String| Err(Error::invalid(field, format!("`{}` must be {what}", field.escape_default())));
+    match (text_kind(kind), kind) {
+        (Some(FieldKind::Bool), _) => match text {
             "true" => Ok(true.into()),
             "false" => Ok(false.into()),
-            _ => wrong("true or false"),
+            _ => must(format!("true or false, not `{}`", text.escape_default())),
         },
-        FieldKind::Number => match text {
-            "NaN" | "Infinity" | "-Infinity" => Ok(text.into()),
-            _ if text.parse::<f64>().is_ok_and(f64::is_finite) => Ok(text.into()),
-            _ => wrong("a number"),
-        },
-        FieldKind::Enum => Ok(text.parse::<i32>().map_or_else(|_| text.into(), Value::from)),
-        FieldKind::String | FieldKind::Bytes => Ok(text.into()),
-        FieldKind::Message(message) => wrong(&format!("a {}, whose fields a query gives one by one", message.name)),
-        FieldKind::Opaque => wrong("in the body: a query cannot hold it"),
+        (Some(FieldKind::Enum(declared)), _) => Ok(match text.parse::<i32>() {
+            Ok(number) => number.into(),
+            Err(_) if declared.is_null_value() => Value::Null,
+            Err(_) => text.into(),
+        }),
+        (Some(_), _) => Ok(text.into()),
+        (None, FieldKind::Message(message)) if message.well_known.is_none() => {
+            must(format!("a {}, whose fields a query gives one by one", message.name))
+        }
+        (None, _) => must("in the body: a query cannot hold it".to_owned()),
     }
 }
 
@@ -350,9 +394,8 @@ mod tests {
             ("spec.nope=1", "no field `spec.nope`"),
             ("spec=1", "one by one"),
             ("finish_write=yes", "true or false"),
-            ("write_offset=x", "a number"),
             ("write_offset=1&writeOffset=2", "only once"),
-            ("spec.image.labels=1", "cannot hold it"),
+            ("spec.image.labels=1", "is a map"),
             ("write_offset.x=1", "no fields of its own"),
             ("write_offset=%zz", "hexadecimal"),
         ];

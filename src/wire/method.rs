@@ -2,11 +2,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-
 /// One RPC.
 #[derive(Debug)]
 pub struct Method {
@@ -56,7 +51,7 @@ impl Kind {
 /// A rule of `google.api.http`.
 #[derive(Debug)]
 pub struct HttpRule {
-    /// HTTP method, upper case.
+    /// HTTP method, upper case; `*` for any.
     pub method: &'static str,
     /// Path template.
     pub template: &'static str,
@@ -77,16 +72,16 @@ pub enum Body {
     Field(&'static str),
 }
 
-/// A message, with its proto3 JSON codec.
+/// A message, as its proto declares it.
 pub struct Message {
     /// Full name, such as `wirephoto.v1.Image`.
     pub name: &'static str,
     /// Its fields, in the proto's order.
     pub fields: &'static [Field],
-    /// Parses proto3 JSON and serialises the message.
-    pub from_json: fn(Value) -> Result<Bytes, JsonError>,
-    /// Parses a serialised message and writes proto3 JSON.
-    pub to_json: fn(Bytes) -> Result<Value, JsonError>,
+    /// The JSON form of its own that `google/protobuf` gives it.
+    pub well_known: Option<WellKnown>,
+    /// Every message of its package: what an `Any` inside may hold.
+    pub package: &'static &'static [&'static Message],
 }
 
 impl Message {
@@ -102,6 +97,27 @@ impl fmt::Debug for Message {
     }
 }
 
+/// Messages of `google.protobuf` whose JSON is not an object of their fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WellKnown {
+    /// `{"@type": …}` and the message's own JSON.
+    Any,
+    /// `"1.5s"`.
+    Duration,
+    /// `"displayName,labels"`.
+    FieldMask,
+    /// Any JSON array.
+    ListValue,
+    /// Any JSON object.
+    Struct,
+    /// RFC 3339.
+    Timestamp,
+    /// Any JSON.
+    Value,
+    /// `BoolValue` and its like: the one field's value, or `null`.
+    Wrapper,
+}
+
 /// A field of a message.
 #[derive(Debug)]
 pub struct Field {
@@ -109,64 +125,74 @@ pub struct Field {
     pub name: &'static str,
     /// Name in JSON.
     pub json_name: &'static str,
+    /// Number on the wire.
+    pub number: u32,
     /// One, many, or a map.
     pub cardinality: Cardinality,
-    /// What it holds, as JSON sees it.
+    /// What it holds; of a map, what its values are.
     pub kind: FieldKind,
+    /// Whether "not given" differs from the default.
+    pub presence: bool,
+    /// The `oneof` it is a member of.
+    pub oneof: Option<&'static str>,
 }
 
 /// How often a field occurs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Cardinality {
     /// At most once.
     Singular,
     /// As an array.
     Repeated,
-    /// As an object.
-    Map,
+    /// As an object; keys are of this kind.
+    Map(FieldKind),
 }
 
-/// What a field holds, as JSON sees it.
+/// The type of a field.
 #[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the names are protobuf's own")]
 pub enum FieldKind {
-    /// `true` or `false`.
     Bool,
-    /// A number; 64-bit integers are strings in JSON.
-    Number,
-    /// A string, and the well-known types that are strings in JSON (Timestamp, Duration, FieldMask).
+    Int32,
+    Int64,
+    Uint32,
+    Uint64,
+    Sint32,
+    Sint64,
+    Fixed32,
+    Fixed64,
+    Sfixed32,
+    Sfixed64,
+    Float,
+    Double,
     String,
-    /// base64.
     Bytes,
-    /// A name or a number.
-    Enum,
-    /// An object with these fields.
+    Enum(&'static Enum),
     Message(&'static Message),
-    /// JSON of a shape this table does not describe (Struct, Any, map entries).
-    Opaque,
 }
 
-/// JSON that does not fit its message, or a message that has no JSON.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct JsonError {
-    /// Where in the JSON, such as `image.labels`; empty for the whole.
-    pub path: String,
-    /// What is wrong there.
-    pub reason: String,
+/// An enum, as its proto declares it.
+#[derive(Debug)]
+pub struct Enum {
+    /// Full name, such as `google.rpc.Code`.
+    pub name: &'static str,
+    /// Names and numbers, in the proto's order.
+    pub values: &'static [(&'static str, i32)],
 }
 
-/// [`Message::from_json`] of a generated type.
-pub fn from_json<T: DeserializeOwned + prost::Message>(json: Value) -> Result<Bytes, JsonError> {
-    let message: T = serde_path_to_error::deserialize(json).map_err(|error| JsonError {
-        path: error.path().to_string().trim_start_matches('.').to_owned(),
-        reason: error.inner().to_string(),
-    })?;
-    Ok(message.encode_to_vec().into())
-}
+impl Enum {
+    /// The number of this name.
+    pub fn number(&self, name: &str) -> Option<i32> {
+        self.values.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    }
 
-/// [`Message::to_json`] of a generated type.
-pub fn to_json<T: Serialize + prost::Message + Default>(message: Bytes) -> Result<Value, JsonError> {
-    let whole = |reason: String| JsonError { path: String::new(), reason };
-    let message = T::decode(message).map_err(|error| whole(error.to_string()))?;
-    serde_json::to_value(&message).map_err(|error| whole(error.to_string()))
+    /// The first name of this number.
+    pub fn value_name(&self, number: i32) -> Option<&'static str> {
+        self.values.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
+    }
+
+    /// Whether it is `google.protobuf.NullValue`, which is `null` in JSON.
+    pub fn is_null_value(&self) -> bool {
+        self.name == "google.protobuf.NullValue"
+    }
 }

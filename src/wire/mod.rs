@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! gRPC ─────────────────────────┐
-//! gRPC-Web ── tonic-web ────────┤
+//! gRPC-Web ── base64, tonic-web ┤
 //! REST ── google.api.http ──────┴─ checks ── tonic services
 //! ```
 
+mod compression;
+pub mod content_coding;
 pub mod deadline;
 pub mod envelope;
 pub mod grpc;
 pub mod grpc_web;
 pub mod http_rule;
 pub mod json;
+pub mod metadata;
 pub mod method;
 mod reply;
 pub mod rest;
 pub mod status;
+pub mod text;
 
 use axum::Router;
 use axum::body::Body;

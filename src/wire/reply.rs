@@ -2,8 +2,6 @@
 
 use axum::body::Body;
 use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
@@ -11,31 +9,32 @@ use percent_encoding::percent_decode_str;
 use prost::Message as _;
 
 use super::envelope::Deframer;
+use super::metadata::BASE64;
 use crate::error::Code;
 use crate::proto::google::rpc;
-
-/// base64 of `-bin` metadata: sent without padding, taken with or without.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// The answer to one call.
 pub(super) struct Reply {
     headers: HeaderMap,
     body: Body,
     deframer: Deframer,
+    trailers: HeaderMap,
 }
 
 impl Reply {
     pub(super) fn new(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
-        Self { headers: parts.headers, body, deframer: Deframer::default() }
+        Self { headers: parts.headers, body, deframer: Deframer::default(), trailers: HeaderMap::new() }
     }
 
     /// The answer's metadata; with a "Trailers-Only" answer also its status.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// The metadata that came after the last message; empty before that, and for a "Trailers-Only" answer.
+    pub(super) fn trailers(&self) -> &HeaderMap {
+        &self.trailers
     }
 
     /// The next message, `None` at a good end, or the status of a failure.
@@ -50,7 +49,10 @@ impl Reply {
             match self.body.frame().await {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.deframer.push(&data),
-                    Err(frame) => return ended(&frame.into_trailers().unwrap_or_default()),
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().unwrap_or_default();
+                        return ended(&self.trailers);
+                    }
                 },
                 Some(Err(error)) => return Err(broken(&error.to_string())),
                 None => return Err(broken("the answer ended without a status")),

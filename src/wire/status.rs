@@ -12,6 +12,8 @@ use crate::proto::google::rpc;
 use crate::well_known::Any;
 
 /// The error as `google.rpc.Status`: an `ErrorInfo` always, each other detail at most once (AIP-193).
+///
+/// A deadline's passing has none: the caller's own library may notice it first, and it knows no more than the code.
 pub fn rpc_status(error: &Error) -> rpc::Status {
     let mut metadata = BTreeMap::new();
     let mut details = Vec::new();
@@ -22,7 +24,9 @@ pub fn rpc_status(error: &Error) -> rpc::Status {
         }
     }
     let info = rpc::ErrorInfo { reason: error.reason.row().name.to_owned(), domain: DOMAIN.to_owned(), metadata };
-    details.insert(0, Any::pack("google.rpc.ErrorInfo", &info));
+    if error.code() != Code::DeadlineExceeded {
+        details.insert(0, Any::pack("google.rpc.ErrorInfo", &info));
+    }
     rpc::Status { code: error.code() as i32, message: error.message.clone().into_owned(), details }
 }
 
@@ -90,11 +94,11 @@ pub fn json_response(status: &rpc::Status, http_status: Option<u16>) -> Response
 
 /// The status as proto3 JSON.
 pub fn json(status: &rpc::Status) -> Vec<u8> {
-    serde_json::to_vec(status).unwrap_or_else(|error| {
+    let write = |status: &rpc::Status| super::json::write(&status.encode_to_vec(), &rpc::table::STATUS);
+    write(status).unwrap_or_else(|error| {
         // A detail of a known type whose bytes do not parse: the rest still reaches the caller.
         tracing::error!(%error, "the details of an error have no JSON");
-        let bare = rpc::Status { details: Vec::new(), ..status.clone() };
-        serde_json::to_vec(&bare).unwrap_or_default()
+        write(&rpc::Status { details: Vec::new(), ..status.clone() }).unwrap_or_default()
     })
 }
 

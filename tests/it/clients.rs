@@ -21,7 +21,7 @@ fn tools() -> PathBuf {
 }
 
 /// A command that finds the tools and the program on its PATH, and nothing in its environment that steers the program.
-fn command(name: impl AsRef<OsStr>) -> Command {
+pub fn command(name: impl AsRef<OsStr>) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_wirephoto")).parent().expect("the program is in a folder").to_owned();
     let mut folders = vec![program, tools().join("bin"), tools().join("python/bin")];
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
@@ -162,6 +162,23 @@ fn grpcurl() {
 
 #[test]
 #[ignore = "needs tools: make test"]
+fn grpcurl_where_reflection_is_off() {
+    let store = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:", "--reflection", "off"];
+    let server = serve(command("wirephoto").args(store));
+    let list = "wirephoto.v1.ImageService/ListImages";
+    let asked = command("grpcurl").args(["-plaintext", server.address(), list]).output().expect("grpcurl is there");
+    assert!(!asked.status.success(), "reflection answered: {asked:?}");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let protoset = folder.path().join("wirephoto.protoset");
+    let file = fs::File::create(&protoset).expect("the folder can be written");
+    assert!(command("wirephoto").arg("descriptors").stdout(file).status().expect("it runs").success());
+    let told = done(command("grpcurl").args(["-plaintext", "-protoset"]).arg(&protoset).args([server.address(), list]));
+    assert_eq!(told.trim(), "{}");
+}
+
+#[test]
+#[ignore = "needs tools: make test"]
 fn buf_curl() {
     let desk = Desk::new();
     done(&mut desk.command("tests/clients/buf_curl.sh"));
@@ -173,6 +190,13 @@ fn buf_curl() {
 fn the_page_in_chromium() {
     let desk = Desk::new();
     done(desk.command("node").args(["--test", "tests/web/page.test.mjs"]));
+}
+
+#[test]
+#[ignore = "needs tools: make test"]
+fn the_official_grpc_web_client_in_chromium() {
+    let desk = Desk::new();
+    done(desk.command("node").args(["--test", "tests/web/grpc-web.test.mjs"]));
 }
 
 /// Runs an example; it must put the photograph, list it and get the same bytes back.

@@ -274,8 +274,9 @@ async fn too_large() {
 
     // A message, and a JSON body, over their limits.
     let message = create(vec![0; 9 << 20]);
-    let told = by_rpc(server.grpc().create_image(message.clone()).await);
-    assert_eq!(told.code, Code::ResourceExhausted as i32, "{}", told.message);
+    let refused = server.grpc().create_image(message.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{}", refused.message());
+    assert!(refused.message().contains("8388608") && refused.details().is_empty(), "{refused:?}");
     let (status, told) =
         by_rest(http.post(server.url("/v1/images")).json(&json!({"content": BASE64.encode(vec![0; 9 << 20])}))).await;
     assert_eq!((status, told.code), (413, Code::ResourceExhausted as i32));

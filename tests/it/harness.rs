@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
@@ -30,6 +31,7 @@ pub struct Server {
     pub images: Images,
     pub dir: TempDir,
     pub stop: Option<oneshot::Sender<()>>,
+    pub task: JoinHandle<()>,
 }
 
 /// A server on a runtime of its own, so that its tasks can be counted.
@@ -72,29 +74,34 @@ impl Server {
     }
 
     pub async fn start_as(policy: Policy) -> Self {
+        Self::adapted(policy, |app| app).await
+    }
+
+    /// With the server changed in some way.
+    pub async fn adapted(policy: Policy, adapt: impl FnOnce(App) -> App) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("file:{}", dir.path().display()), false).await.unwrap();
-        Self::over(store, dir, policy).await
+        Self::over(store, dir, policy, adapt).await
     }
 
     pub async fn in_memory() -> Self {
-        let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
-        Self::over(Store::open("memory:", false).await.unwrap(), tempfile::tempdir().unwrap(), policy).await
+        let store = Store::open("memory:", false).await.unwrap();
+        Self::over(store, tempfile::tempdir().unwrap(), open_policy(), |app| app).await
     }
 
-    async fn over(store: Store, dir: TempDir, policy: Policy) -> Self {
+    async fn over(store: Store, dir: TempDir, policy: Policy, adapt: impl FnOnce(App) -> App) -> Self {
         let images = Images::open(store, Limits { max_image_size: MAX_IMAGE_SIZE }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let app = App::new(images.clone(), policy, true).await.unwrap();
+        let app = adapt(App::new(images.clone(), policy, true).await.unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
         };
-        tokio::spawn(async {
+        let task = tokio::spawn(async {
             server::serve(listener, app, shutdown, Duration::from_secs(10)).await.unwrap();
         });
-        Self { addr, images, dir, stop: Some(stop) }
+        Self { addr, images, dir, stop: Some(stop), task }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -143,6 +150,11 @@ impl Server {
     }
 }
 
+/// No page but our own, and no credentials asked for.
+pub fn open_policy() -> Policy {
+    Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write }
+}
+
 /// tonic's client of the server at `url`, over HTTP/2.
 pub fn client_of(url: &str) -> Rpc {
     let channel = tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy();
@@ -168,4 +180,13 @@ fn rpc(service: BoxCloneSyncService<Request<Body>, http::Response<Body>, Status>
 /// The bytes in pieces of a megabyte.
 pub fn pieces(bytes: &Bytes) -> Vec<Bytes> {
     (0..bytes.len()).step_by(1 << 20).map(|start| bytes.slice(start..bytes.len().min(start + (1 << 20)))).collect()
+}
+
+/// Serves the routes on a port of their own, for as long as the test runs.
+pub async fn listen(router: axum::Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let limits = wirephoto::net::Limits::default();
+    tokio::spawn(wirephoto::net::serve(listener, router, None, limits, std::future::pending(), Duration::ZERO));
+    addr
 }

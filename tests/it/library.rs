@@ -4,7 +4,6 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
 use http::Request;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tonic::{Response, Status};
 use wirephoto::guard::{self, Access, Origins, Policy};
 use wirephoto::wire::{Limits, Wires};
@@ -12,6 +11,8 @@ use wirephoto::wire::{Limits, Wires};
 use proto::library::v1 as pb;
 use proto::library::v1::library_service_client::LibraryServiceClient;
 use proto::library::v1::library_service_server::{LibraryService, LibraryServiceServer};
+
+use crate::harness::listen;
 
 /// What build.rs made of tests/proto.
 pub mod proto {
@@ -28,7 +29,7 @@ pub mod proto {
     }
 }
 
-struct Library;
+pub struct Library;
 
 fn book(name: String) -> pb::Book {
     pb::Book { name, title: "Moby-Dick".into(), pages: 635, genre: pb::Genre::Novel.into(), ..Default::default() }
@@ -79,23 +80,35 @@ impl LibraryService for Library {
         let pb::UpdateBookRequest { book, update_mask } = request.into_inner();
         Ok(Response::new(pb::UpdateBookResponse { book, update_mask }))
     }
+
+    async fn describe_catalogue(
+        &self,
+        request: tonic::Request<pb::DescribeCatalogueRequest>,
+    ) -> Result<Response<pb::DescribeCatalogueResponse>, Status> {
+        let pb::DescribeCatalogueRequest { catalogue, words, counts, size, when, words_of, update_mask } =
+            request.into_inner();
+        Ok(Response::new(pb::DescribeCatalogueResponse { catalogue, words, counts, size, when, words_of, update_mask }))
+    }
+
+    async fn delete_book(
+        &self,
+        _: tonic::Request<pb::DeleteBookRequest>,
+    ) -> Result<Response<pbjson_types::Empty>, Status> {
+        Ok(Response::new(pbjson_types::Empty {}))
+    }
 }
 
 /// The same stack of wires, over another service.
-async fn start() -> String {
+pub async fn start() -> String {
     let routes = tonic::service::Routes::new(LibraryServiceServer::new(Library)).prepare().into_axum_router();
     let wires = Wires::new(routes, &[pb::table::LIBRARY_SERVICE], Limits::default()).unwrap();
     let router = axum::Router::new().fallback(move |request: Request<_>| wires.clone().call(request));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
     const TABLES: &[&[wirephoto::wire::method::Method]] = &[pb::table::LIBRARY_SERVICE];
-    let router = guard::around(router, policy, TABLES);
-    tokio::spawn(wirephoto::net::serve(listener, router, std::future::pending(), std::time::Duration::ZERO));
-    url
+    format!("http://{}", listen(guard::around(router, policy, TABLES)).await)
 }
 
-async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
+pub async fn json_of(request: reqwest::RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }

@@ -5,15 +5,23 @@
 mod architecture;
 mod cli;
 mod clients;
+#[path = "../conformance/mod.rs"]
+mod conformance;
 mod cut;
 mod deadline;
 mod docs;
 mod errors;
+mod frames;
 mod harness;
+mod http2;
 mod library;
 mod listing;
+mod metadata;
 mod parity;
 mod photo;
 mod process;
 mod raw;
+mod rest;
+mod rest_json;
+mod tls;
 mod wires;

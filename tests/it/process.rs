@@ -13,7 +13,7 @@ use crate::photo::{photo, sixty_megabytes};
 
 /// A server of its own process, killed when dropped.
 pub struct Process {
-    child: Child,
+    pub child: Child,
     pub url: String,
 }
 
@@ -25,7 +25,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    fn start(store: &Path) -> Self {
+    pub fn start(store: &Path) -> Self {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_wirephoto")).args(serve(store)))
     }
 
@@ -38,19 +38,24 @@ impl Process {
     }
 
     pub fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn_telling(command.stderr(Stdio::null()))
+    }
+
+    /// With stderr as the command has it.
+    pub fn spawn_telling(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("wirephoto listening on ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
         Self { child, url }
     }
 
-    fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
 }
 
-fn serve(store: &Path) -> [String; 5] {
+pub fn serve(store: &Path) -> [String; 5] {
     let store = format!("file:{}", store.display());
     ["serve".into(), "--listen".into(), "127.0.0.1:0".into(), "--store".into(), store]
 }

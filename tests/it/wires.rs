@@ -68,8 +68,8 @@ async fn wrong_types_are_415() {
     ] {
         let answer = http.post(server.url(path)).header("content-type", content_type).body("x").send().await.unwrap();
         assert_eq!(answer.status(), 415, "{path} {content_type}");
-        let message = answer.json::<Value>().await.unwrap()["message"].as_str().unwrap().to_owned();
-        assert!(message.contains("application/"), "{message}");
+        let message = answer.text().await.unwrap();
+        assert!(message.contains("application/") && message.contains(content_type), "{message}");
     }
 }
 

@@ -1,0 +1,208 @@
+//! A connection whose frames are watched as they pass: the window is counted, and a client that misbehaves is told so and
+//! left.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::conduct::{Conduct, Offence};
+use super::first_line::FirstLine;
+use super::frames::{self, Follower};
+use super::gate::Gate;
+
+/// RFC 9113, section 7.
+const ENHANCE_YOUR_CALM: u32 = 11;
+/// Closing on unread bytes would destroy the farewell on its way: they are read for so long, and so many of them.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 << 20;
+
+pub(super) struct Watched<S> {
+    stream: S,
+    first_line: FirstLine,
+    inbound: Follower,
+    outbound: Follower,
+    conduct: Conduct,
+    gate: Gate,
+    /// The last stream the client opened.
+    last_stream: u32,
+    leaving: Option<Leaving>,
+}
+
+/// The end of a connection whose client misbehaved.
+struct Leaving {
+    offence: Offence,
+    /// What is left to send of the farewell.
+    farewell: Vec<u8>,
+    shut: bool,
+    read: usize,
+    until: Pin<Box<Sleep>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
+    pub(super) fn new(stream: S, gate: Gate) -> Self {
+        Self {
+            stream,
+            first_line: FirstLine::default(),
+            inbound: Follower::inbound(),
+            outbound: Follower::outbound(),
+            conduct: Conduct::new(Instant::now()),
+            gate,
+            last_stream: 0,
+            leaving: None,
+        }
+    }
+
+    fn received(&mut self, bytes: &[u8]) -> Result<(), Offence> {
+        let mut judgement = Ok(());
+        self.inbound.follow(bytes, |frame| {
+            if frame.kind == frames::HEADERS {
+                self.last_stream = self.last_stream.max(frame.stream);
+            }
+            self.gate.inbound(&frame);
+            if judgement.is_ok() {
+                judgement = self.conduct.inbound(&frame, Instant::now);
+            }
+        });
+        judgement
+    }
+
+    fn sent(&mut self, bytes: &[u8]) {
+        if self.inbound.is_http2() {
+            self.outbound.follow(bytes, |frame| {
+                self.gate.outbound(&frame);
+                self.conduct.outbound(&frame);
+            });
+        }
+    }
+
+    fn leave(&mut self, offence: Offence) {
+        // In the middle of a frame a farewell would be taken for payload.
+        let whole = self.outbound.at_boundary();
+        let farewell = if whole { frames::goaway(self.last_stream, ENHANCE_YOUR_CALM).to_vec() } else { Vec::new() };
+        let until = Box::pin(tokio::time::sleep(LINGER));
+        self.leaving = Some(Leaving { offence, farewell, shut: false, read: 0, until });
+    }
+}
+
+impl Leaving {
+    /// Says farewell and reads on for a moment. What comes out of it is the reason why the connection ends.
+    fn poll<S>(&mut self, mut stream: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<io::Error>
+    where
+        S: AsyncRead + AsyncWrite,
+    {
+        let ended = Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, self.offence));
+        if self.until.as_mut().poll(cx).is_ready() {
+            return ended;
+        }
+        while !self.farewell.is_empty() {
+            match stream.as_mut().poll_write(cx, &self.farewell) {
+                Poll::Ready(Ok(count)) if count > 0 => drop(self.farewell.drain(..count)),
+                Poll::Ready(_) => return ended,
+                Poll::Pending => break,
+            }
+        }
+        if self.farewell.is_empty() && !self.shut {
+            match stream.as_mut().poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => self.shut = true,
+                Poll::Ready(Err(_)) => return ended,
+                Poll::Pending => {}
+            }
+        }
+        let mut space = [0; 4096];
+        while self.read < LINGER_BYTES {
+            let mut buffer = ReadBuf::new(&mut space);
+            match ready!(stream.as_mut().poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => self.read += buffer.filled().len(),
+                _ => break,
+            }
+        }
+        ended
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.leaving.is_none() {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+            if !this.first_line.follow(&buffer.filled()[before..]) {
+                buffer.set_filled(before);
+                return Poll::Ready(Err(no_http()));
+            }
+            match this.received(&buffer.filled()[before..]) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(offence) => {
+                    buffer.set_filled(before);
+                    this.leave(offence);
+                }
+            }
+        }
+        match &mut this.leaving {
+            Some(leaving) => leaving.poll(Pin::new(&mut this.stream), cx).map(Err),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+fn no_http() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "this is no HTTP")
+}
+
+/// What is written after the farewell goes nowhere.
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.leaving.is_some() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        if !this.first_line.answerable() {
+            return Poll::Ready(Err(no_http()));
+        }
+        let count = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
+        this.sent(&bytes[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.leaving.is_some() {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        if !this.first_line.answerable() {
+            return Poll::Ready(Err(no_http()));
+        }
+        let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, slices))?;
+        let mut left = count;
+        for slice in slices {
+            let taken = left.min(slice.len());
+            this.sent(&slice[..taken]);
+            left -= taken;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.leaving.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

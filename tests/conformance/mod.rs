@@ -1,0 +1,40 @@
+//! The suite's service behind the product's own wires and guard.
+
+mod service;
+
+use axum::Router;
+use axum::extract::Request;
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+use wirephoto::guard::{self, Access, Origins, Policy};
+use wirephoto::wire::{Limits, Wires};
+
+use proto::conformance_service_server::ConformanceServiceServer;
+use wirephoto::wire::method::Method;
+
+/// What the wires serve.
+static TABLES: &[&[Method]] = &[proto::table::CONFORMANCE_SERVICE];
+
+/// What build.rs made of the suite's proto.
+#[allow(clippy::all, dead_code)]
+pub mod proto {
+    include!(concat!(env!("OUT_DIR"), "/tests/connectrpc.conformance.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/tests/connectrpc.conformance.v1.serde.rs"));
+    pub mod table {
+        include!(concat!(env!("OUT_DIR"), "/tests/connectrpc.conformance.v1.table.rs"));
+    }
+}
+
+/// Every wire in front of the service.
+pub fn router(limits: Limits) -> Router {
+    let service = ConformanceServiceServer::new(service::Conformance)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
+        .max_decoding_message_size(limits.message);
+    let routes = tonic::service::Routes::new(service).prepare().into_axum_router();
+    let wires = Wires::new(routes, TABLES, limits).unwrap();
+    let router = Router::new().fallback(move |request: Request| wires.clone().call(request));
+    let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
+    guard::around(router, policy, TABLES)
+}

@@ -1,0 +1,305 @@
+//! HTTP/2 as operators expect it: floods are left, idle and old connections closed, nobody starves beside unread streams.
+
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::Request;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use wirephoto::net::Limits;
+use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
+use wirephoto::proto::wirephoto::v1::{DownloadImageRequest, GetImageRequest};
+
+use crate::harness::{Server, open_policy};
+use crate::photo::{photo, sixty_megabytes};
+use crate::process::{Process, serve};
+use crate::tls::Ca;
+
+/// What must come does within this, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// GET / by HPACK's static table, with an `:authority`.
+fn get_headers() -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x84, 0x41, 9];
+    block.extend(b"localhost");
+    block
+}
+
+/// Reads to the end and gives the code of the last GOAWAY.
+async fn goaway(mut reader: impl tokio::io::AsyncRead + Unpin) -> Option<u32> {
+    let mut got = Vec::new();
+    let _ = reader.read_to_end(&mut got).await;
+    let (mut at, mut code) = (0, None);
+    while at + 9 <= got.len() {
+        let length = u32::from_be_bytes([0, got[at], got[at + 1], got[at + 2]]) as usize;
+        if got[at + 3] == 7 && at + 17 <= got.len() {
+            code = Some(u32::from_be_bytes(got[at + 13..at + 17].try_into().unwrap()));
+        }
+        at += 9 + length;
+    }
+    assert_eq!(at, got.len(), "the last frame is cut");
+    code
+}
+
+/// What the server says at the end of a connection on which this is sent, over and over until it is closed.
+async fn flood(server: &Server, first: &[u8], then: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Option<u32> {
+    let mut socket = TcpStream::connect(server.addr).await.unwrap();
+    socket.write_all(&[PREFACE, &frame(4, 0, 0, &[]), first].concat()).await.unwrap();
+    let (reader, mut writer) = socket.into_split();
+    let sender = tokio::spawn(async move {
+        for number in 0..200_000 {
+            if writer.write_all(&then(number)).await.is_err() {
+                return;
+            }
+        }
+        panic!("the server took all of it");
+    });
+    let code = tokio::time::timeout(PATIENCE, goaway(reader)).await.expect("the connection is closed");
+    tokio::time::timeout(PATIENCE, sender).await.expect("nothing more is read").unwrap();
+    code
+}
+
+/// h2spec's own suite, over cleartext and TLS.
+#[test]
+#[ignore = "needs tools: make test"]
+fn h2spec_finds_nothing() {
+    let ca = Ca::new();
+    let pair = ca.issue("server", 2100);
+    for tls in [false, true] {
+        let store = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wirephoto"));
+        command.args(serve(store.path()));
+        if tls {
+            command.arg("--tls-cert").arg(&pair.cert).arg("--tls-key").arg(&pair.key);
+        }
+        let server = Process::spawn(&mut command);
+        let port = server.url.rsplit(':').next().unwrap();
+        // What is posted there is read to its end before it is answered: the suite has bad trailers follow a body.
+        let mut h2spec = crate::clients::command("h2spec");
+        h2spec.args(["-h", "127.0.0.1", "-p", port, "-P", "/i", "-o", "10", "generic", "http2"]);
+        h2spec.args(if tls { &["-t", "-k"][..] } else { &[] });
+        let output = h2spec.output().expect("h2spec runs: was tests/tools/setup run?");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let end = printed.split_once("Failures:").map_or("", |(_, end)| end);
+        let told = printed.lines().last().unwrap_or_default();
+        assert!(output.status.success() && told.ends_with(" 0 failed"), "TLS {tls}: {told}{end}");
+        println!("TLS {tls}: {told}");
+    }
+}
+
+async fn serves(server: &Server) {
+    assert_eq!(reqwest::get(server.url("/livez")).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn floods_are_told_to_be_calm_and_disturb_nobody() {
+    let server = Server::start().await;
+    let mut witness = connect(&server).await;
+    let priority = frame(2, 0, 3, &[0, 0, 0, 0, 9]);
+    let open = frame(1, 4, 1, &get_headers());
+    for (name, first, sent) in [
+        ("pings", vec![], frame(6, 0, 0, &[7; 8])),
+        ("settings", vec![], frame(4, 0, 0, &[])),
+        ("priorities", vec![], priority),
+        ("empty data", open, frame(0, 0, 1, &[])),
+        ("unknown frames", vec![], frame(0xee, 0, 0, &[1])),
+    ] {
+        let code = flood(&server, &first, move |_| sent.repeat(10)).await;
+        assert_eq!(code, Some(ENHANCE_YOUR_CALM), "{name}");
+        serves(&server).await;
+    }
+    let reset = |number: u32| {
+        let stream = 2 * number + 1;
+        [frame(1, 5, stream, &get_headers()), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
+    };
+    assert_eq!(flood(&server, &[], reset).await, Some(ENHANCE_YOUR_CALM), "rapid resets");
+    // Headers that never end: h2 bounds them by itself.
+    let code = flood(&server, &frame(1, 0, 1, &get_headers()), |_| frame(9, 0, 1, &[])).await;
+    assert!(matches!(code, Some(ENHANCE_YOUR_CALM | 1)), "empty CONTINUATION: {code:?}");
+    let field = [&[0x40, 1, b'a', 100][..], &[b'b'; 100]].concat().repeat(100);
+    let code = flood(&server, &frame(1, 0, 1, &get_headers()), move |_| frame(9, 0, 1, &field)).await;
+    assert!(matches!(code, Some(ENHANCE_YOUR_CALM | 1)), "CONTINUATION: {code:?}");
+    // One that was there all along.
+    assert_eq!(get(&mut witness, "/livez").await, Some(200));
+}
+
+/// Pings that measure a line while it is used are no flood.
+#[tokio::test]
+async fn pings_beside_work_are_answered() {
+    let server = Server::start().await;
+    let socket = TcpStream::connect(server.addr).await.unwrap();
+    let (client, mut connection) = h2::client::handshake(socket).await.unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    for _ in 0..500 {
+        pings.ping(h2::Ping::opaque()).await.unwrap();
+        assert_eq!(get(&mut client, "/livez").await, Some(200));
+    }
+}
+
+async fn connect(server: &Server) -> SendRequest<Bytes> {
+    let socket = TcpStream::connect(server.addr).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    client.ready().await.unwrap()
+}
+
+/// The status of a GET; `None` when the connection takes it no more.
+async fn get(client: &mut SendRequest<Bytes>, path: &str) -> Option<u16> {
+    let request = Request::get(format!("http://localhost{path}")).body(()).unwrap();
+    let (answer, _) = client.send_request(request, true).ok()?;
+    Some(answer.await.ok()?.status().as_u16())
+}
+
+/// Waits until the connection takes no more requests.
+async fn closed(client: &mut SendRequest<Bytes>) {
+    let closing = async {
+        while std::future::poll_fn(|cx| client.poll_ready(cx)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, closing).await.expect("the connection is closed");
+}
+
+#[tokio::test]
+async fn what_the_server_allows_is_said_in_its_settings() {
+    let server = Server::start().await;
+    let mut socket = TcpStream::connect(server.addr).await.unwrap();
+    socket.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await.unwrap();
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4);
+    let mut settings = vec![0; usize::from(head[2])];
+    socket.read_exact(&mut settings).await.unwrap();
+    let all: Vec<(u16, u32)> = settings
+        .chunks(6)
+        .map(|one| (u16::from_be_bytes([one[0], one[1]]), u32::from_be_bytes(one[2..].try_into().unwrap())))
+        .collect();
+    // Streams, window of a stream, frame, header list (RFC 9113, section 6.5.2).
+    for expected in [(3, 250), (4, 4 << 20), (5, 16 << 10), (6, 16 << 10)] {
+        assert!(all.contains(&expected), "{expected:?} of {all:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_one_at_work_is_not() {
+    let limits = Limits { idle: Duration::from_millis(100), ..Limits::default() };
+    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let bytes = sixty_megabytes(1);
+    reqwest::Client::new().put(server.url("/i/large")).body(bytes.clone()).send().await.unwrap();
+    let mut idle = connect(&server).await;
+    let mut busy = connect(&server).await;
+    let request = Request::get(server.url("/i/large")).body(()).unwrap();
+    let answer = busy.send_request(request, true).unwrap().0.await.unwrap();
+    let mut body = answer.into_body();
+    closed(&mut idle).await;
+    assert_eq!(get(&mut busy, "/livez").await, Some(200));
+    let mut got = 0;
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        got += piece.len();
+    }
+    assert_eq!(got, bytes.len());
+    closed(&mut busy).await;
+}
+
+#[tokio::test]
+async fn an_old_connection_finishes_what_runs_and_takes_no_more() {
+    let limits = Limits { age: Duration::from_millis(200), ..Limits::default() };
+    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let bytes = sixty_megabytes(2);
+    reqwest::Client::new().put(server.url("/i/large")).body(bytes.clone()).send().await.unwrap();
+    let mut client = connect(&server).await;
+    let request = Request::get(server.url("/i/large")).body(()).unwrap();
+    let mut body = client.send_request(request, true).unwrap().0.await.unwrap().into_body();
+    closed(&mut client).await;
+    let mut got = 0;
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        got += piece.len();
+    }
+    assert_eq!(got, bytes.len());
+    // HTTP/1.1 too: the client opens another, unseen.
+    serves(&server).await;
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let mut first = connect(&server).await;
+    let second = connect(&server).await;
+    assert_eq!(get(&mut first, "/livez").await, Some(200));
+    let mut third = TcpStream::connect(server.addr).await.unwrap();
+    let end = tokio::time::timeout(PATIENCE, third.read(&mut [0; 1])).await.expect("the third is closed");
+    assert!(matches!(end, Ok(0) | Err(_)));
+    drop(second);
+    let again = async {
+        while reqwest::get(server.url("/livez")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("there is room again");
+    assert_eq!(get(&mut first, "/livez").await, Some(200));
+}
+
+#[tokio::test]
+async fn at_the_end_clients_are_told_before_the_listener_closes() {
+    // Long enough to see; the test goes on as soon as it has.
+    let limits = Limits { pause: Duration::from_secs(3), ..Limits::default() };
+    let mut server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let mut client = connect(&server).await;
+    assert_eq!(get(&mut client, "/readyz").await, Some(200));
+    server.stop.take().unwrap().send(()).unwrap();
+    closed(&mut client).await;
+    assert_eq!(reqwest::get(server.url("/readyz")).await.unwrap().status(), 503);
+    tokio::time::timeout(PATIENCE, &mut server.task).await.expect("the server ends").unwrap();
+    assert!(TcpStream::connect(server.addr).await.is_err());
+}
+
+/// Downloads that nobody reads hold window of the connection; a small answer beside them comes all the same.
+#[tokio::test]
+async fn unread_downloads_starve_nobody() {
+    let server = Server::start().await;
+    reqwest::Client::new().put(server.url("/i/large")).body(sixty_megabytes(3)).send().await.unwrap();
+    reqwest::Client::new().put(server.url("/i/small")).body(photo("photo.jpg")).send().await.unwrap();
+    const MIB: u32 = 1 << 20;
+    for (stream, connection) in [(2 * MIB, 5 * MIB), (16 * MIB, 64 * MIB), (MIB, MIB)] {
+        for count in [4, 8, 50] {
+            let channel = tonic::transport::Endpoint::from_shared(server.url(""))
+                .unwrap()
+                .initial_stream_window_size(stream)
+                .initial_connection_window_size(connection)
+                .connect_lazy();
+            let mut client = ImageServiceClient::new(channel);
+            let mut unread = Vec::new();
+            for _ in 0..count {
+                let request = DownloadImageRequest { name: "images/large".into(), ..Default::default() };
+                unread.push(client.download_image(request).await.unwrap().into_inner());
+            }
+            for _ in 0..20 {
+                let request = GetImageRequest { name: "images/small".into() };
+                let answer = tokio::time::timeout(PATIENCE, client.get_image(request)).await;
+                answer
+                    .unwrap_or_else(|_| panic!("starved beside {count} in windows of {stream} and {connection}"))
+                    .unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+}
