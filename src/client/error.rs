@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::Server;
+use super::connect::Disagreement;
 use crate::error::Code;
 use crate::proto::google::rpc;
 use crate::well_known::Any;
@@ -75,6 +76,9 @@ impl Error {
             while let Some(deeper) = cause.source() {
                 cause = deeper;
             }
+            if cause.is::<Disagreement>() {
+                return Self::disagreement(server, &cause.to_string()).caused_by(status);
+            }
             let message =
                 format!("cannot reach {server}: {cause}; is the server running? `wirephoto serve` starts one");
             let error = Self::local(Code::Unavailable, message).caused_by(status);
@@ -94,6 +98,12 @@ impl Error {
         // A status made on this side has the transport's error below it; one the server sent has nothing.
         let source = std::error::Error::source(&status).is_some().then(|| status.into());
         Self { code, message, details, reached: Reached::Server, source }
+    }
+
+    /// The two sides do not agree about TLS, and nothing of the call was taken.
+    pub(super) fn disagreement(server: &Server, why: &str) -> Self {
+        let error = Self::local(Code::Unavailable, format!("cannot reach {server}: {why}"));
+        Self { reached: Reached::Nobody, ..error }
     }
 
     /// gRPC status code.
@@ -127,6 +137,11 @@ impl Error {
     /// Whether there was no connection, or it broke.
     pub(super) fn is_lost(&self) -> bool {
         self.reached != Reached::Server
+    }
+
+    /// Whether the connection broke under the call.
+    pub(super) fn is_broken(&self) -> bool {
+        self.reached == Reached::Perhaps
     }
 
     /// When the server says to try again.

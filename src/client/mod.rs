@@ -22,14 +22,17 @@
 //! # }
 //! ```
 
+mod connect;
 mod download;
 mod error;
 mod options;
 mod policy;
 mod pool;
+mod tls;
 mod upload;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
@@ -46,6 +49,7 @@ use crate::proto::wirephoto::v1::{DeleteImageRequest, GetImageRequest, ListImage
 pub use self::download::Download;
 pub use self::error::{Detail, Error};
 pub use self::options::{ClientOptions, DEFAULT_SERVER, Server, Servers, Token};
+pub use self::tls::{Tls, TlsFiles};
 pub use self::upload::Progress;
 pub use crate::proto::wirephoto::v1::{Image, UploadImageResponse as Uploaded, UploadSpec};
 pub use crate::well_known::FieldMask;
@@ -70,6 +74,8 @@ pub struct Client {
 }
 
 type Service = ImageServiceClient<Channel>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 struct Settings {
     authorization: Option<MetadataValue<Ascii>>,
@@ -117,7 +123,7 @@ impl Client {
     pub fn new(options: ClientOptions) -> Self {
         let authorization = options.token.map(Token::into_header);
         let policy = Policy::new(options.timeout);
-        Self { pool: Pool::new(options.servers), settings: Arc::new(Settings { authorization, policy }) }
+        Self { pool: Pool::new(options.servers, options.tls), settings: Arc::new(Settings { authorization, policy }) }
     }
 
     /// The servers.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Uri;
 
-use super::Error;
+use super::{Error, Tls};
 use crate::error::Code;
 
 /// The server a client talks to unless told otherwise.
@@ -19,6 +19,9 @@ pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 pub struct ClientOptions {
     /// Where it is; where they are, if several serve the same images.
     pub servers: Servers,
+    /// Whom to trust and which certificate to show, where a server's URL begins with `https`. Without it the system's CAs
+    /// are trusted and no certificate is shown.
+    pub tls: Option<Tls>,
     /// Bearer token sent with every call.
     pub token: Option<Token>,
     /// The longest a whole call may take, through the last byte of a transfer.
@@ -27,7 +30,7 @@ pub struct ClientOptions {
     pub timeout: Option<Duration>,
 }
 
-/// Where a server is: `http://HOST:PORT`, which is what [`str::parse`] takes.
+/// Where a server is: `http://HOST:PORT` or `https://HOST:PORT`, which is what [`str::parse`] takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server(Uri);
 
@@ -54,7 +57,12 @@ impl Server {
     }
 
     pub(super) fn port(&self) -> u16 {
-        self.0.port_u16().unwrap_or(80)
+        self.0.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 })
+    }
+
+    /// Whether it speaks TLS.
+    pub fn is_secure(&self) -> bool {
+        self.0.scheme_str() == Some("https")
     }
 
     /// Whether it is said by its address, not by a name that has some.
@@ -64,7 +72,11 @@ impl Server {
 
     /// The same at one of its addresses.
     pub(super) fn at(&self, address: SocketAddr) -> Result<Uri, Error> {
-        let uri = Uri::builder().scheme("http").authority(address.to_string()).path_and_query("/").build();
+        let uri = Uri::builder()
+            .scheme(self.0.scheme_str().unwrap_or("http"))
+            .authority(address.to_string())
+            .path_and_query("/")
+            .build();
         uri.map_err(|error| Error::local(Code::Internal, format!("{address} makes no URL")).caused_by(error))
     }
 }
@@ -77,7 +89,8 @@ impl Server {
 pub struct Servers(Vec<Server>);
 
 impl Servers {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Server> {
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &Server> {
         self.0.iter()
     }
 }
@@ -117,7 +130,10 @@ impl FromStr for Server {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = |why: &str| {
             let text = text.escape_debug();
-            Error::local(Code::InvalidArgument, format!("`{text}` is no server: {why}; write http://HOST:PORT"))
+            Error::local(
+                Code::InvalidArgument,
+                format!("`{text}` is no server: {why}; write http://HOST:PORT or https://HOST:PORT"),
+            )
         };
         if text.contains('@') {
             // Not repeated: it may hold a password.
@@ -126,9 +142,8 @@ impl FromStr for Server {
         }
         let uri: Uri = text.parse().map_err(|_| bad("it is no URL"))?;
         match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(bad("this client does not speak TLS")),
-            Some(_) => return Err(bad("its scheme is not http")),
+            Some("http" | "https") => {}
+            Some(_) => return Err(bad("its scheme is neither http nor https")),
             None => return Err(bad("it has no scheme")),
         }
         if uri.host().is_none_or(str::is_empty) {
@@ -182,13 +197,12 @@ mod tests {
 
     #[test]
     fn a_server_is_scheme_host_and_port() {
-        for good in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:80/", "http://images.example:8080"] {
+        for good in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:80/", "https://images.example:8443"] {
             assert!(good.parse::<Server>().is_ok(), "{good}");
         }
         for (bad, why) in [
             ("localhost:8080", "no scheme"),
-            ("https://localhost", "TLS"),
-            ("ftp://localhost", "not http"),
+            ("ftp://localhost", "neither http nor https"),
             ("http://localhost/v1", "a path"),
             ("http://localhost/?a", "a path"),
             ("", "no URL"),
@@ -203,11 +217,10 @@ mod tests {
 
     #[test]
     fn several_servers_are_parted_by_commas() {
-        let servers: Servers = "http://a:1, http://[::1]:2".parse().unwrap();
-        assert_eq!(servers.to_string(), "http://a:1,http://[::1]:2");
-        let parts: Vec<_> =
-            servers.iter().map(|server| (server.host(), server.port(), server.is_address())).collect();
-        assert_eq!(parts, [("a", 1, false), ("::1", 2, true)]);
+        let servers: Servers = "http://a:1, http://[::1]:2,https://b".parse().unwrap();
+        assert_eq!(servers.to_string(), "http://a:1,http://[::1]:2,https://b");
+        let parts: Vec<_> = servers.iter().map(|server| (server.host(), server.port(), server.is_address())).collect();
+        assert_eq!(parts, [("a", 1, false), ("::1", 2, true), ("b", 443, false)]);
         for bad in ["http://a,", ",", "http://a;http://b"] {
             assert!(bad.parse::<Servers>().is_err(), "{bad}");
         }

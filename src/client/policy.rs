@@ -41,26 +41,23 @@ impl Policy {
 /// When a call must have ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
-    /// None only for a time beyond what the clock can count.
-    end: Option<Instant>,
+    end: Instant,
 }
 
 impl Deadline {
+    /// In `timeout`, or in a century, which gRPC and the clock can still say.
     pub(super) fn after(timeout: Duration) -> Self {
-        Self { end: Instant::now().checked_add(timeout) }
+        Self { end: Instant::now() + timeout.min(Duration::from_secs(100 * 365 * 86_400)) }
     }
 
     /// The time that is left.
     pub(super) fn left(self) -> Duration {
-        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+        self.end.saturating_duration_since(Instant::now())
     }
 
     /// What `work` gives, or [`DeadlineExceeded`](crate::error::Code::DeadlineExceeded).
     pub(super) async fn limit<T>(self, work: impl Future<Output = T>) -> Result<T, Error> {
-        match self.end {
-            Some(end) => timeout_at(end, work).await.map_err(|_| Error::out_of_time()),
-            None => Ok(work.await),
-        }
+        timeout_at(self.end, work).await.map_err(|_| Error::out_of_time())
     }
 }
 

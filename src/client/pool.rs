@@ -12,8 +12,10 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::connect::{Alert, Connector};
 use super::options::{Server, Servers};
 use super::policy::{Deadline, Retry, jitter};
+use super::tls::Tls;
 use super::{Error, Trouble};
 use crate::error::Code;
 
@@ -26,7 +28,6 @@ const CONNECTION_WINDOW: u32 = i32::MAX as u32;
 const MAX_FRAME: u32 = 1 << 20;
 
 const USER_AGENT: &str = concat!("wirephoto/", env!("CARGO_PKG_VERSION"));
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// In an upload the ping queues behind what the kernel has taken already, up to 4 MiB: 20 seconds at 1.7 Mbit/s, where 5
 /// would cut whoever has less than 7.
@@ -38,6 +39,8 @@ const RESOLVED_FOR: Duration = Duration::from_secs(30);
 
 pub(super) struct Pool {
     servers: Servers,
+    /// None for the system's.
+    tls: Option<Tls>,
     known: Mutex<Known>,
     next: AtomicUsize,
 }
@@ -56,6 +59,7 @@ pub(super) struct Backend {
     /// The address of several that the server's name has.
     address: Option<SocketAddr>,
     channel: Channel,
+    alert: Alert,
     state: Mutex<State>,
 }
 
@@ -69,21 +73,21 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(servers: Servers) -> Arc<Self> {
-        Arc::new(Self { servers, known: Mutex::default(), next: AtomicUsize::new(0) })
+    pub(super) fn new(servers: Servers, tls: Option<Tls>) -> Arc<Self> {
+        Arc::new(Self { servers, tls, known: Mutex::default(), next: AtomicUsize::new(0) })
     }
 
     pub(super) fn servers(&self) -> &Servers {
         &self.servers
     }
 
-    /// The backend of the next call: those that answer take turns; when none does, the one that was left out first.
+    /// The backend of the next call: those that answer take turns; when none does, all do.
     pub(super) async fn pick(self: &Arc<Self>) -> Result<Arc<Backend>, Error> {
         let backends = self.backends().await?;
         let alive: Vec<_> = backends.iter().filter(|backend| backend.is_alive()).collect();
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let backend = match alive.len() {
-            0 => backends.iter().min_by_key(|backend| backend.state().gone_until),
+            0 => backends.get(turn % backends.len().max(1)),
             several => alive.get(turn % several).copied(),
         };
         backend.cloned().ok_or_else(|| Error::local(Code::InvalidArgument, "no server is given"))
@@ -127,7 +131,7 @@ impl Pool {
             let kept = known.backends.iter().find(|old| old.server == *server && old.address == address);
             backends.push(match kept {
                 Some(kept) => Arc::clone(kept),
-                None => Arc::new(Backend::new(server.clone(), address)?),
+                None => Arc::new(Backend::new(server.clone(), address, self.tls.as_ref())?),
             });
         }
         known.backends.clone_from(&backends);
@@ -151,7 +155,13 @@ async fn addresses(server: &Server) -> Vec<SocketAddr> {
 }
 
 impl Backend {
-    fn new(server: Server, address: Option<SocketAddr>) -> Result<Self, Error> {
+    fn new(server: Server, address: Option<SocketAddr>, tls: Option<&Tls>) -> Result<Self, Error> {
+        let alert = Alert::default();
+        let tls = match server.is_secure() {
+            true => Some(tls.cloned().map_or_else(Tls::system, Ok)?),
+            false => None,
+        };
+        let connector = Connector::new(&server, tls, alert.clone())?;
         let endpoint = match address {
             Some(address) => Endpoint::from(server.at(address)?).origin(server.uri()),
             None => Endpoint::from(server.uri()),
@@ -159,15 +169,13 @@ impl Backend {
         let channel = endpoint
             .user_agent(HeaderValue::from_static(USER_AGENT))
             .map_err(|error| Error::local(Code::Internal, "the client cannot name itself").caused_by(error))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(MAX_FRAME)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .connect_lazy();
-        Ok(Self { server, address, channel, state: Mutex::default() })
+            .connect_with_connector_lazy(connector);
+        Ok(Self { server, address, channel, alert, state: Mutex::default() })
     }
 
     pub(super) fn server(&self) -> &Server {
@@ -211,6 +219,7 @@ impl Backend {
 
     /// It has answered.
     pub(super) fn answered(&self) {
+        self.alert.clear();
         *self.state() = State::default();
     }
 
@@ -219,6 +228,10 @@ impl Backend {
         let error = match trouble {
             Trouble::Own(error) => return error,
             Trouble::Status(status) => Error::from_status(status, &self.server),
+        };
+        let error = match self.alert.get() {
+            Some(alert) if error.is_broken() => Error::disagreement(&self.server, &alert).caused_by(error),
+            _ => error,
         };
         if error.is_lost() {
             let mut state = self.state();
