@@ -33,7 +33,7 @@ pub use access::Access;
 pub use origin::Origins;
 
 /// Answer headers that a page of an allowed origin may read.
-const EXPOSED: [HeaderName; 17] = [
+const EXPOSED: [HeaderName; 18] = [
     header::ACCEPT_RANGES,
     header::CONTENT_DISPOSITION,
     header::CONTENT_ENCODING,
@@ -50,6 +50,7 @@ const EXPOSED: [HeaderName; 17] = [
     HeaderName::from_static("grpc-message"),
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-status-details-bin"),
+    HeaderName::from_static("traceparent"),
     HeaderName::from_static("x-request-id"),
 ];
 

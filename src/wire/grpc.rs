@@ -197,13 +197,18 @@ pub fn refusal(codec: Codec, error: &Error) -> Response<Body> {
 }
 
 /// The error as tonic's status, with its details; its cause goes to the log here.
+///
+/// A deadline's passing has none: the caller's own library may notice it first, and it knows no more than the code.
 pub fn status(error: &Error) -> tonic::Status {
+    if error.reason == Reason::DeadlineExceeded {
+        return framing(error);
+    }
     error.log();
     let status = rpc_status(error);
     tonic::Status::with_details(tonic::Code::from(status.code), &status.message, status.encode_to_vec().into())
 }
 
-/// A fault of the framing, below any message: code and message alone, as gRPC's own libraries say it.
+/// Code and message alone, as gRPC's own libraries say it: for faults of the framing, below any message.
 fn framing(error: &Error) -> tonic::Status {
     error.log();
     tonic::Status::new(tonic::Code::from(error.code() as i32), error.message.clone())

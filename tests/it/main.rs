@@ -13,6 +13,7 @@ mod docs;
 mod errors;
 mod frames;
 mod harness;
+mod hostile;
 mod http2;
 mod library;
 mod listing;
