@@ -271,7 +271,8 @@ impl Client {
         Answer: Future<Output = Result<T, Trouble>>,
     {
         let backend = deadline.limit(self.pool.pick()).await??;
-        match deadline.limit(call(backend.channel(), deadline)).await? {
+        let answer = deadline.limit(call(backend.channel(), deadline)).await;
+        match answer.unwrap_or_else(|silence| Err(Trouble::Silence(silence))) {
             Ok(answer) => {
                 backend.answered();
                 Ok((answer, backend))
@@ -310,9 +311,10 @@ fn service(channel: Channel) -> Service {
     ImageServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
 }
 
-/// Why an attempt did not go well: by the call, or by what was to be sent.
+/// Why an attempt did not go well: by the call, by the caller's time, or by what was to be sent.
 enum Trouble {
     Status(tonic::Status),
+    Silence(Error),
     Own(Error),
 }
 

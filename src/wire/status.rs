@@ -103,7 +103,7 @@ pub fn json(status: &rpc::Status) -> Vec<u8> {
 }
 
 /// Whole seconds of the status's `RetryInfo`, rounded up.
-fn retry_after(status: &rpc::Status) -> Option<u64> {
+pub(super) fn retry_after(status: &rpc::Status) -> Option<u64> {
     let info = status.details.iter().find(|detail| detail.type_name() == "google.rpc.RetryInfo")?;
     let delay = rpc::RetryInfo::decode(Bytes::clone(&info.value)).ok()?.retry_delay?;
     Some(u64::try_from(delay.seconds).ok()? + u64::from(delay.nanos > 0))
