@@ -29,8 +29,8 @@ const MAX_FRAME: u32 = 1 << 20;
 
 const USER_AGENT: &str = concat!("wirephoto/", env!("CARGO_PKG_VERSION"));
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// In an upload the ping queues behind what the kernel has taken already, up to 4 MiB: 20 seconds at 1.7 Mbit/s, where 5
-/// would cut whoever has less than 7.
+/// In an upload the ping queues behind what the kernel has taken already, up to 4 MiB: 20 seconds at 1.7 Mbit/s, where
+/// 5 would cut whoever has less than 7.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an address that was gone has to answer that it is back.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
