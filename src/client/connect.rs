@@ -42,8 +42,8 @@ struct Secure {
     name: ServerName<'static>,
 }
 
-/// What is wrong with a connection that HTTP/2 will only say broke: TLS 1.3 tells of a missing client certificate when the
-/// client's side of the handshake is over, and what speaks no HTTP/2 at all says so in its own way.
+/// What is wrong with a connection that HTTP/2 will only say broke: TLS 1.3 tells of a missing client certificate when
+/// the client's side of the handshake is over, and what speaks no HTTP/2 at all says so in its own way.
 #[derive(Clone, Default)]
 pub(super) struct Alert(Arc<Mutex<Option<String>>>);
 
@@ -143,8 +143,8 @@ pub(super) trait Io: Read + Write + Unpin + Send {}
 
 impl<T: Read + Write + Unpin + Send> Io for T {}
 
-/// A TCP connection to which all can be written: what the other side said before it closed can still be read, and then its
-/// end, where a failed write would be all that is known.
+/// A TCP connection to which all can be written: what the other side said before it closed can still be read, and then
+/// its end, where a failed write would be all that is known.
 struct Tcp {
     stream: TcpStream,
     /// Where to tell of a first byte that is not HTTP/2's, until it came.

@@ -123,6 +123,30 @@ async fn one_of_three_servers_is_killed_under_load_and_no_call_fails() {
         .await;
 }
 
+#[tokio::test]
+async fn a_server_that_hangs_is_left_out_once_a_call_of_it_has_run_out_of_time() {
+    let stores: Vec<TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let servers: Vec<Process> = stores.iter().map(|store| Process::start(store.path())).collect();
+    for server in &servers {
+        put(&client(&[&server.url]), "photo", "", &photo("photo.jpg")).await;
+    }
+    let hasty = Client::new(ClientOptions {
+        servers: servers.iter().map(|server| &*server.url).collect::<Vec<_>>().join(",").parse().unwrap(),
+        timeout: Some(Duration::from_secs(3)),
+        ..Default::default()
+    });
+    for _ in &servers {
+        hasty.get("images/photo").await.unwrap();
+    }
+    servers[1].signal("-STOP");
+    let mut failed = Vec::new();
+    for _ in 0..60 {
+        failed.extend(hasty.get("images/photo").await.err());
+    }
+    let codes: Vec<Code> = failed.iter().map(Error::code).collect();
+    assert_eq!(codes, [Code::DeadlineExceeded]);
+}
+
 #[test]
 fn a_server_is_restarted_in_the_middle_of_a_get_and_it_completes() {
     let (store, desk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
