@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -65,13 +65,16 @@ impl Server {
         let activity = Activity::default();
         let service = hyper::service::service_fn({
             let (router, gate, activity) = (self.router.clone(), gate.clone(), activity.clone());
+            let silence = self.limits.silence;
             move |request: Request<Incoming>| {
                 let running = activity.begin();
-                let mut request = body::whole(request);
+                let too_large = headers_size(request.headers()) > limits::MAX_HEADERS as usize;
+                let mut request = body::whole(request, silence);
                 request.extensions_mut().insert(ConnectInfo(peer));
                 let (answer, gate) = (router.clone().oneshot(request), gate.clone());
                 async move {
-                    let answer: Result<Response<Body>, Infallible> = answer.await;
+                    let answer: Result<Response<Body>, Infallible> =
+                        if too_large { Ok(headers_too_large()) } else { answer.await };
                     answer.map(|answer| answer.map(|body| Gated::new(Counted { body, _running: running }, gate)))
                 }
             }
@@ -112,6 +115,20 @@ impl Server {
             .keep_alive_timeout(self.limits.pong);
         builder
     }
+}
+
+/// As HTTP/2 counts them (RFC 9113 section 6.5.2), which holds its own to the same limit.
+fn headers_size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
+fn headers_too_large() -> Response<Body> {
+    let limit = limits::MAX_HEADERS;
+    let text = format!("the header fields are over the limit of {limit} bytes: send fewer, or shorter ones\n");
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
 }
 
 fn report(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {

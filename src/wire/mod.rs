@@ -12,6 +12,7 @@ pub mod connect;
 pub mod content_coding;
 pub mod deadline;
 pub mod envelope;
+pub mod gather;
 pub mod grpc;
 mod grpc_json;
 pub mod grpc_web;
@@ -23,13 +24,14 @@ mod reply;
 pub mod rest;
 pub mod status;
 pub mod text;
-mod validator;
+pub mod validator;
 
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, header};
 
 use crate::error::Error;
+use gather::Gathering;
 use grpc::Grpc;
 use method::Method;
 use rest::Rest;
@@ -129,6 +131,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
 pub struct Wires {
     grpc: Grpc,
     rest: Rest,
+    gathering: Gathering,
 }
 
 /// Limits of the RPC wires, in bytes.
@@ -138,13 +141,15 @@ pub struct Limits {
     pub message: usize,
     /// A JSON request body.
     pub json_body: usize,
+    /// All request messages together that are gathered whole before they are answered.
+    pub gathered: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         const MIB: usize = 1 << 20;
         // base64 makes four of three.
-        Self { message: 8 * MIB, json_body: 11 * MIB }
+        Self { message: 8 * MIB, json_body: 11 * MIB, gathered: 256 * MIB }
     }
 }
 
@@ -156,12 +161,17 @@ impl Wires {
     pub fn new(routes: Router, tables: &[&'static [Method]], limits: Limits) -> Result<Self, String> {
         let grpc = Grpc::new(routes, tables, limits);
         let rest = Rest::new(grpc.clone(), tables, limits.json_body)?;
-        Ok(Self { grpc, rest })
+        Ok(Self { grpc, rest, gathering: Gathering::new(limits.gathered) })
     }
 
     /// Answers one request of any RPC wire.
     pub async fn call(self, request: Request<Body>) -> Response<Body> {
         let content_type = media_type(request.headers());
+        let path = request.uri().path();
+        let request = match self.grpc.method(path) {
+            Some(method) if !method.kind.one_request() => request,
+            _ => request.map(|body| self.gathering.count(body)),
+        };
         let path = request.uri().path();
         match Spoken::of(path, self.grpc.method(path).is_some(), &content_type).wire {
             Wire::Grpc => match grpc::codec(&content_type) {

@@ -33,7 +33,7 @@ fn within<T>(message: T, timeout: &str) -> tonic::Request<T> {
 }
 
 /// Waits until `count` is what it should be, bounded.
-async fn settles(what: &str, count: impl Fn() -> usize, most: usize) {
+pub async fn settles(what: &str, count: impl Fn() -> usize, most: usize) {
     for _ in 0..500 {
         if count() <= most {
             return;

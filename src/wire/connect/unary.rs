@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Reason, Result};
 use crate::wire::compression::{COMPRESSED, unknown};
 use crate::wire::content_coding::{ACCEPTED, Coding, encoded};
 use crate::wire::envelope::HEAD_LEN;
+use crate::wire::gather::{broken, cut_off};
 use crate::wire::grpc::{self, Grpc};
 use crate::wire::metadata::{of_answer, with_metadata};
 use crate::wire::reply::Reply;
@@ -82,8 +83,7 @@ async fn read(body: Body, parts: &request::Parts, limit: usize) -> Result<Vec<By
     let (mut read, mut len) = (Vec::new(), 0);
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        let piece = piece
-            .map_err(|error| Error::new(Reason::Aborted, "the body was cut off before its end").caused_by(error))?;
+        let piece = piece.map_err(|error| broken(error, cut_off))?;
         len += piece.len();
         if len > limit {
             return Err(too_large(limit));
