@@ -15,7 +15,8 @@ use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::trace::{TRACEPARENT, Trace};
-use crate::wire::{self, Wire};
+use crate::wire::method::Method as Rpc;
+use crate::wire::{self, Spoken, Wire};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const GRPC_STATUS: &str = "grpc-status";
@@ -23,9 +24,10 @@ const GRPC_STATUS: &str = "grpc-status";
 const MAX_ID: usize = 128;
 
 /// Classifies the wire, names the request, and logs it at its end.
-pub(super) async fn observe(mut request: Request, next: Next) -> Response<Body> {
-    let wire = wire::classify(request.uri().path(), &wire::media_type(request.headers()));
-    request.extensions_mut().insert(wire);
+pub(super) async fn observe(tables: &'static [&'static [Rpc]], mut request: Request, next: Next) -> Response<Body> {
+    let path = request.uri().path();
+    let spoken = Spoken::of(path, wire::is_rpc(tables, path), &wire::media_type(request.headers()));
+    request.extensions_mut().insert(spoken);
     let id = request_id(request.headers());
     request.headers_mut().insert(X_REQUEST_ID, id.clone());
     let trace = Trace::of(request.headers());
@@ -39,7 +41,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response<Body> 
         trace_id = trace.as_ref().map(|trace| trace.id.as_str()),
         span_id = trace.as_ref().map(|trace| trace.span.as_str()),
     );
-    let mut entry = Entry::new(&request, wire, span.clone());
+    let mut entry = Entry::new(&request, spoken.wire, span.clone());
 
     let mut response = next.run(request).instrument(span).await;
     response.headers_mut().insert(X_REQUEST_ID, id);

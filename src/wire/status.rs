@@ -26,6 +26,13 @@ pub fn rpc_status(error: &Error) -> rpc::Status {
     rpc::Status { code: error.code() as i32, message: error.message.clone().into_owned(), details }
 }
 
+/// The same for callers whose own library watches the deadline too: it may notice first, and knows no more than the code.
+/// So that both say the same, a deadline's passing has no details.
+pub fn library_status(error: &Error) -> rpc::Status {
+    let status = rpc_status(error);
+    if error.code() == Code::DeadlineExceeded { rpc::Status { details: Vec::new(), ..status } } else { status }
+}
+
 fn packed(detail: &Detail) -> Option<Any> {
     Some(match detail {
         Detail::BadRequest(violations) => {
@@ -99,7 +106,7 @@ pub fn json(status: &rpc::Status) -> Vec<u8> {
 }
 
 /// Whole seconds of the status's `RetryInfo`, rounded up.
-fn retry_after(status: &rpc::Status) -> Option<u64> {
+pub(super) fn retry_after(status: &rpc::Status) -> Option<u64> {
     let info = status.details.iter().find(|detail| detail.type_name() == "google.rpc.RetryInfo")?;
     let delay = rpc::RetryInfo::decode(Bytes::clone(&info.value)).ok()?.retry_delay?;
     Some(u64::try_from(delay.seconds).ok()? + u64::from(delay.nanos > 0))
