@@ -25,7 +25,7 @@ use super::gather::{broken, cut_off};
 use super::grpc_json::{FromProto, to_proto};
 use super::metadata::{check_binary, with_trailers};
 use super::method::{Kind, Method};
-use super::status::rpc_status;
+use super::status::library_status;
 use super::{Codec, Limits};
 use crate::error::{Error, Reason};
 
@@ -212,18 +212,13 @@ pub fn refusal(codec: Codec, error: &Error) -> Response<Body> {
 }
 
 /// The error as tonic's status, with its details; its cause goes to the log here.
-///
-/// A deadline's passing has none: the caller's own library may notice it first, and it knows no more than the code.
 pub fn status(error: &Error) -> tonic::Status {
-    if error.reason == Reason::DeadlineExceeded {
-        return framing(error);
-    }
     error.log();
-    let status = rpc_status(error);
+    let status = library_status(error);
     tonic::Status::with_details(tonic::Code::from(status.code), &status.message, status.encode_to_vec().into())
 }
 
-/// Code and message alone, as gRPC's own libraries say it: for faults of the framing, below any message.
+/// A fault of the framing, below any message: code and message alone, as gRPC's own libraries say it.
 fn framing(error: &Error) -> tonic::Status {
     error.log();
     tonic::Status::new(tonic::Code::from(error.code() as i32), error.message.clone())

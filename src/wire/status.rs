@@ -26,6 +26,13 @@ pub fn rpc_status(error: &Error) -> rpc::Status {
     rpc::Status { code: error.code() as i32, message: error.message.clone().into_owned(), details }
 }
 
+/// The same for callers whose own library watches the deadline too: it may notice first, and knows no more than the code.
+/// So that both say the same, a deadline's passing has no details.
+pub fn library_status(error: &Error) -> rpc::Status {
+    let status = rpc_status(error);
+    if error.code() == Code::DeadlineExceeded { rpc::Status { details: Vec::new(), ..status } } else { status }
+}
+
 fn packed(detail: &Detail) -> Option<Any> {
     Some(match detail {
         Detail::BadRequest(violations) => {

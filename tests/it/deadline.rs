@@ -184,6 +184,12 @@ async fn in_the_middle_of_one_message() {
         assert_eq!((answer.status().as_u16(), answer.headers()["grpc-status"].to_str().unwrap()), (200, "4"), "{wire}");
     }
     let http = reqwest::Client::new();
+    let connect = http.post(server.url("/wirephoto.v1.ImageService/CreateImage")).header("connect-timeout-ms", "300");
+    let request =
+        connect.header("content-type", "application/proto").body(stalled(create.encode_to_vec()[..20_000].into()));
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 504);
+    assert!(answer.text().await.unwrap().contains("deadline_exceeded"));
     for request in [http.post(server.url("/v1/images")), http.patch(server.url("/v1/images/large"))] {
         let request = request.header("content-type", "application/json").header("x-request-timeout", "0.3");
         let answer = request.body(stalled(br#"{"displayName": "#.to_vec())).send().await.unwrap();
@@ -219,6 +225,13 @@ async fn bad_timeouts_are_refused() {
             assert_eq!(status.code(), Code::InvalidArgument, "{timeout}: {status:?}");
             assert!(status.message().contains("grpc-timeout"), "{}", status.message());
         }
+    }
+    for millis in ["x", "-1", "1.5", "99999999999"] {
+        let request = reqwest::Client::new().post(server.url("/wirephoto.v1.ImageService/GetImage")).json(&get());
+        let answer = request.header("connect-timeout-ms", millis).send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{millis}");
+        let error = answer.text().await.unwrap();
+        assert!(error.contains("connect-timeout-ms") && error.contains("invalid_argument"), "{error}");
     }
     for seconds in ["x", "-1", "1e3", "1s"] {
         for path in ["/v1/images", "/i/large"] {

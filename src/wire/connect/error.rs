@@ -10,12 +10,12 @@ use crate::error::{Code, Error};
 use crate::proto::google::rpc;
 use crate::well_known::Any;
 use crate::wire::json;
-use crate::wire::status::{retry_after, rpc_status};
+use crate::wire::status::{library_status, retry_after};
 
 /// The error as the answer to a unary call.
 pub(super) fn refusal(error: &Error) -> Response<Body> {
     error.log();
-    response(&rpc_status(error))
+    response(&library_status(error))
 }
 
 /// The same for a fault below any message.

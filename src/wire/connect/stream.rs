@@ -19,7 +19,7 @@ use crate::wire::envelope::{Head, Heads, envelope};
 use crate::wire::grpc::Grpc;
 use crate::wire::metadata::{of_answer, with_metadata};
 use crate::wire::reply::{broken, ended};
-use crate::wire::status::rpc_status;
+use crate::wire::status::library_status;
 
 const CONTENT_ENCODING: HeaderName = HeaderName::from_static("connect-content-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("connect-accept-encoding");
@@ -59,7 +59,7 @@ fn answer(codec: Codec, response: Response<Body>) -> Response<Body> {
 /// The error as a stream that fails at once. Its HTTP status is 200, as that of all streams.
 pub(super) fn refusal(codec: Codec, error: &Error) -> Response<Body> {
     error.log();
-    told(codec, Body::from(end(Some(&rpc_status(error)), &HeaderMap::new())))
+    told(codec, Body::from(end(Some(&library_status(error)), &HeaderMap::new())))
 }
 
 fn told(codec: Codec, body: Body) -> Response<Body> {
