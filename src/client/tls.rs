@@ -121,7 +121,7 @@ impl Tls {
                 "it refuses the client certificate ({alert:?}): give a valid one of a CA that it trusts by --tls-cert and \
                  --tls-key"
             ),
-            E::InvalidMessage(_) => "it does not speak TLS: write http://, if that is how it is meant".to_owned(),
+            E::InvalidMessage(_) => "it does not speak TLS: write http://".to_owned(),
             error => format!("TLS failed: {error}"),
         }
     }
