@@ -1,5 +1,7 @@
 //! Connect as its protocol says it, bad input included: <https://connectrpc.com/docs/protocol>.
 
+use std::io::Write as _;
+use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,7 +13,6 @@ use proptest::prelude::*;
 use prost::Message as _;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use std::io::Write as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wirephoto::guard::{Access, Origins, Policy};
@@ -21,6 +22,7 @@ use wirephoto::wire::envelope::{Deframer, envelope};
 use crate::harness::Server;
 use crate::parity::upload_messages;
 use crate::photo::photo;
+use crate::process::Process;
 
 fn path(method: &str) -> String {
     format!("/wirephoto.v1.ImageService/{method}")
@@ -106,6 +108,7 @@ async fn get_is_cached_by_its_etag() {
         assert_eq!(first.status(), 200);
         assert_eq!(first.headers()["content-type"], media_type);
         assert_eq!(first.headers()["cache-control"], "no-cache");
+        assert_eq!(first.headers()["vary"], "accept-encoding");
         let etag = first.headers()["etag"].clone();
         let body = first.bytes().await.unwrap();
         let image = match media_type {
@@ -417,6 +420,37 @@ async fn bad_timeouts_are_refused() {
         let (status, code, message) = error(answer).await;
         assert_eq!((status, code.as_str()), (400, "invalid_argument"), "{timeout}");
         assert!(message.contains("connect-timeout-ms"), "{message}");
+    }
+}
+
+/// The status of a stream is in its body, where an operator does not look.
+#[tokio::test]
+async fn the_log_says_how_a_call_ended() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wirephoto"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"]).env("WIREPHOTO_LOG", "info");
+    let server = Process::spawn_telling(command.stderr(log.reopen().unwrap()));
+    let calls = [
+        ("DownloadImage", "application/connect+json", envelope(0, br#"{"name": "images/none"}"#)),
+        ("GetImage", "application/json", Bytes::from_static(br#"{"name": "images/none"}"#)),
+        ("ListImages", "application/json", Bytes::from_static(b"{}")),
+    ];
+    for (method, media_type, body) in calls {
+        let request = Client::new().post(format!("{}{}", server.url, path(method))).header("content-type", media_type);
+        request.body(body).send().await.unwrap().bytes().await.unwrap();
+    }
+    let lines = || std::fs::read_to_string(log.path()).unwrap();
+    for _ in 0..200 {
+        if lines().contains("/ListImages") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let told = lines();
+    for (method, status, grpc_status) in [("DownloadImage", 200, 5), ("GetImage", 404, 5), ("ListImages", 200, 0)] {
+        let line = told.lines().find(|line| line.contains(&path(method))).unwrap_or_else(|| panic!("{told}"));
+        let expected = format!("status={status} grpc_status={grpc_status} ");
+        assert!(line.contains(r#"wire="connect""#) && line.contains(&expected), "{line}");
     }
 }
 
