@@ -92,8 +92,8 @@ async fn all_pass_before_headers(url: &str, rpcs: Vec<Rpc>, grpc_timeout: &str, 
 async fn before_the_answer() {
     let apart = Apart::start().await;
     let (server, idle) = (&apart.server, apart.tasks());
-    all_pass_before_headers(&server.url(""), vec![patient_client_of(&server.url("")), server.grpc_web()], "0n", "0")
-        .await;
+    let rpcs = vec![patient_client_of(&server.url("")), server.grpc_web(), server.connect(true), server.connect(false)];
+    all_pass_before_headers(&server.url(""), rpcs, "0n", "0").await;
     server.nothing_kept().await;
     settles("tasks", || apart.tasks(), idle).await;
 }
@@ -105,7 +105,8 @@ async fn in_the_middle_of_a_download() {
     let put = reqwest::Client::new().put(server.url("/i/large")).body(sixty_megabytes(6));
     put.send().await.unwrap().error_for_status().unwrap();
 
-    for mut rpc in [patient_client_of(&server.url("")), server.grpc_web()] {
+    for mut rpc in [patient_client_of(&server.url("")), server.grpc_web(), server.connect(true), server.connect(false)]
+    {
         let mut parts = rpc.download_image(within(download(), "300m")).await.unwrap().into_inner();
         parts.message().await.unwrap().unwrap();
         // The reader stalls until the deadline is over; what was on its way still comes.
@@ -149,7 +150,8 @@ async fn in_the_middle_of_an_upload() {
     let apart = Apart::start().await;
     let (server, idle) = (&apart.server, apart.tasks());
     let bytes = sixty_megabytes(7).slice(..3 << 20);
-    for mut rpc in [patient_client_of(&server.url("")), server.grpc_web()] {
+    for mut rpc in [patient_client_of(&server.url("")), server.grpc_web(), server.connect(true), server.connect(false)]
+    {
         let mut messages = upload_messages("x", &bytes);
         messages.truncate(3);
         let stalled = tokio_stream::iter(messages).chain(futures::stream::pending());

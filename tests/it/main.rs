@@ -7,6 +7,8 @@ mod cli;
 mod clients;
 #[path = "../conformance/mod.rs"]
 mod conformance;
+mod connect;
+mod connect_client;
 mod cut;
 mod deadline;
 mod docs;

@@ -15,6 +15,7 @@ use crate::wire::gather::{broken, cut_off};
 use crate::wire::grpc::{self, Grpc};
 use crate::wire::metadata::{of_answer, with_metadata};
 use crate::wire::reply::Reply;
+use crate::wire::status::Outcome;
 use crate::wire::{Codec, validator};
 
 /// What precedes the name of a trailer.
@@ -131,6 +132,7 @@ async fn call(
         Ok(message) => {
             let mut response = Response::new(Body::empty());
             response.headers_mut().insert(header::CONTENT_TYPE, Form::Unary(codec).media_type());
+            response.extensions_mut().insert(Outcome::known(Code::Ok));
             let response = if is_get {
                 validator::validated(response, message, &request_headers)
             } else {
@@ -147,6 +149,10 @@ async fn call(
         }
     };
     let mut response = with_metadata(response, reply.headers());
+    if is_get && !response.headers().contains_key(header::VARY) {
+        // A small answer is the same for all, until it is a large one.
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
     for (name, value) in of_answer(reply.trailers()) {
         if let Ok(name) = HeaderName::try_from(format!("{TRAILER}{name}")) {
             response.headers_mut().append(name, value.clone());
