@@ -1,5 +1,5 @@
-// The grpc-go server: plain, as its tutorial leads to; or tuned, with bodies encoded beforehand and a large write
-// buffer.
+// The grpc-go server: plain, as its tutorial leads to; or tuned, with bodies encoded beforehand, a large write
+// buffer and large windows.
 package main
 
 import (
@@ -104,7 +104,8 @@ func main() {
 			}
 		}
 		codec := encodedCodec{encoding.GetCodecV2("proto")}
-		options = append(options, grpc.ForceServerCodecV2(codec), grpc.WriteBufferSize(1<<20))
+		options = append(options, grpc.ForceServerCodecV2(codec), grpc.WriteBufferSize(1<<20),
+			grpc.InitialWindowSize(16<<20), grpc.InitialConnWindowSize(64<<20))
 	}
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:"+port)
 	if err != nil {

@@ -15,6 +15,7 @@ mod stats;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -208,8 +209,8 @@ fn run(options: &Options) -> Result<bool> {
         for round in 0..options.rounds {
             for turn in 0..row.contenders.len() {
                 let contender = &row.contenders[(turn + round) % row.contenders.len()];
-                eprint!(
-                    "\r\x1b[K{:4.0} s  {}/{} {}, round {} of {}: {}",
+                progress(&format!(
+                    "{:4.0} s  {}/{} {}, round {} of {}: {}",
                     begin.elapsed().as_secs_f64(),
                     index + 1,
                     rows.len(),
@@ -217,7 +218,7 @@ fn run(options: &Options) -> Result<bool> {
                     round + 1,
                     options.rounds,
                     contender.label
-                );
+                ));
                 let outcome = Running::start(&bench.places, contender.server)
                     .and_then(|running| bench.measure(contender.act, &running));
                 match outcome {
@@ -228,7 +229,7 @@ fn run(options: &Options) -> Result<bool> {
                 }
             }
         }
-        eprint!("\r\x1b[K");
+        progress("");
         report::row(row, &results);
     }
     report::goals(&rows::goals(options.tls), &rows, &results);
@@ -271,7 +272,7 @@ fn check(bench: &Bench, rows: &mut [rows::Row], results: &mut Results) {
             if let Some((.., good)) = outcomes.iter().find(|one| (one.0, one.1) == (contender.server, contender.act)) {
                 return *good;
             }
-            eprint!("\r\x1b[Kchecking {}: {}", contender.label, row.title);
+            progress(&format!("checking {}: {}", contender.label, row.title));
             let outcome = Running::start(&bench.places, contender.server).and_then(|running| {
                 bench.check(contender.act, &running).with_context(|| format!("check ({})", running.said()))
             });
@@ -283,7 +284,7 @@ fn check(bench: &Bench, rows: &mut [rows::Row], results: &mut Results) {
             good
         });
     }
-    eprint!("\r\x1b[K");
+    progress("");
     println!("checked: {} ways, the digest of every image over each\n", outcomes.iter().filter(|one| one.2).count());
 }
 
@@ -294,6 +295,13 @@ fn certificate(places: &Places) -> Result<Arc<rustls::RootCertStore>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone())?;
     Ok(Arc::new(roots))
+}
+
+/// One line on a terminal, which the next takes the place of.
+fn progress(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
+    }
 }
 
 struct Cleanup(PathBuf);

@@ -27,7 +27,8 @@ impl Results {
     }
 
     pub fn trouble(&mut self, what: String) {
-        eprintln!("\r\x1b[K{what}");
+        crate::progress("");
+        eprintln!("{what}");
         self.troubles.push(what);
     }
 
@@ -173,7 +174,10 @@ pub fn quiet(rows: &[Row], results: &Results, before: &str) {
             STEADY * 100.0
         );
     }
-    if wide.is_empty() {
+    let rounds = results.samples.values().map(BTreeMap::len).max().unwrap_or(0);
+    if rounds < 3 {
+        println!("Too few rounds to say how far these figures lie apart: 3 at least, better 5.");
+    } else if wide.is_empty() {
         println!("Every figure's spread (half of what lies between its quartiles) is within {:.0} %.", STEADY * 100.0);
     } else {
         println!("Spread beyond {:.0} %: {}.", STEADY * 100.0, wide.join("; "));

@@ -124,7 +124,7 @@ pub fn rows(tls: bool) -> Vec<Row> {
             unit: speed,
             contenders: each(
                 &[by("wirephoto PUT", OURS, Act::UploadPut), by(OURS, OURS, Act::UploadGrpc)],
-                &["grpc++", "grpc++ zero-copy", "grpc-go", "tonic"],
+                &["grpc++", "grpc++ zero-copy", "grpc-go tuned", "grpc-go", "tonic", "connectrpc"],
                 Act::UploadGrpc,
             ),
         },
