@@ -54,6 +54,22 @@ struct Options {
     list: bool,
 }
 
+impl Options {
+    /// The rows asked for, without the servers that shall be left out.
+    fn rows(&self) -> Vec<rows::Row> {
+        let mut rows = rows::rows(self.tls);
+        rows.retain(|row| {
+            let holds =
+                |word: &String| row.key.contains(word.as_str()) || row.title.to_lowercase().contains(word.as_str());
+            self.only.is_empty() || self.only.iter().any(holds)
+        });
+        for row in &mut rows {
+            row.contenders.retain(|contender| !self.without.iter().any(|peer| peer == contender.server));
+        }
+        rows
+    }
+}
+
 fn options() -> Result<Options> {
     let mut options = Options {
         wirephoto: PathBuf::from("target/release/wirephoto"),
@@ -99,6 +115,10 @@ fn options() -> Result<Options> {
             }
             _ => bail!("there is no option {arg}\n{USAGE}"),
         }
+    }
+    if options.rows().is_empty() {
+        let keys: Vec<_> = rows::rows(options.tls).iter().map(|row| row.key).collect();
+        bail!("--only leaves no row; there are {}", keys.join(", "));
     }
     Ok(options)
 }
@@ -153,18 +173,7 @@ fn namespace() -> Option<String> {
 
 /// True when all that was asked for was measured.
 fn run(options: &Options) -> Result<bool> {
-    let mut rows = rows::rows(options.tls);
-    rows.retain(|row| {
-        let holds = |word: &String| row.key.contains(word.as_str()) || row.title.to_lowercase().contains(word.as_str());
-        options.only.is_empty() || options.only.iter().any(holds)
-    });
-    if rows.is_empty() {
-        let keys: Vec<_> = rows::rows(options.tls).iter().map(|row| row.key).collect();
-        bail!("--only leaves no row; there are {}", keys.join(", "));
-    }
-    for row in &mut rows {
-        row.contenders.retain(|contender| !options.without.iter().any(|peer| peer == contender.server));
-    }
+    let mut rows = options.rows();
     if options.list {
         for row in &rows {
             let labels: Vec<_> = row.contenders.iter().map(|contender| contender.label).collect();
@@ -219,8 +228,11 @@ fn run(options: &Options) -> Result<bool> {
                     options.rounds,
                     contender.label
                 ));
-                let outcome = Running::start(&bench.places, contender.server)
-                    .and_then(|running| bench.measure(contender.act, &running));
+                let outcome = Running::start(&bench.places, contender.server).and_then(|mut running| {
+                    let outcome = bench.measure(contender.act, &running);
+                    running.still_there()?;
+                    outcome
+                });
                 match outcome {
                     Ok(sample) => results.add(row.key, contender.label, round, sample),
                     Err(error) => {

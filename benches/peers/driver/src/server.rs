@@ -117,6 +117,7 @@ impl Running {
         let log = places.work.join("server.log");
         let output = std::fs::File::create(&log)?;
         let mut command = places.command(server, port)?;
+        command.process_group(0);
         // SAFETY: prctl may be called between fork and exec. A server does not outlive a run that was killed.
         unsafe {
             command.pre_exec(|| {
@@ -148,6 +149,14 @@ impl Running {
         self.child.id()
     }
 
+    /// An error when the server has ended: what was measured is not its work.
+    pub fn still_there(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("{} died ({status}): {}", self.name, self.said()),
+            None => Ok(()),
+        }
+    }
+
     /// Whether what is uploaded can be got back: the peers only count it.
     pub fn keeps_uploads(&self) -> bool {
         self.name == "wirephoto"
@@ -169,14 +178,16 @@ impl Drop for Running {
     fn drop(&mut self) {
         // SAFETY: a signal to a child that was not waited for, so that its id is still its own.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
-        for _ in 0..500 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
+        let ended = (0..500).any(|_| {
             std::thread::sleep(Duration::from_millis(10));
+            !matches!(self.child.try_wait(), Ok(None))
+        });
+        if !ended {
+            eprintln!("{} did not end within five seconds and was killed", self.name);
         }
-        eprintln!("{} did not end within five seconds and was killed", self.name);
-        let _ = self.child.kill();
+        // What a server started goes with it, even when the server itself died first.
+        // SAFETY: a signal to the group that was made for this child.
+        unsafe { libc::kill(-(self.child.id() as libc::pid_t), libc::SIGKILL) };
         let _ = self.child.wait();
     }
 }
