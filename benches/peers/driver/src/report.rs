@@ -40,6 +40,12 @@ impl Results {
         stats::median(&self.values(place, of))
     }
 
+    /// Share of the machine that others used while something was measured.
+    fn foreign(&self) -> f64 {
+        let all: Vec<f64> = self.samples.values().flat_map(BTreeMap::values).map(|sample| sample.foreign).collect();
+        all.iter().sum::<f64>() / all.len().max(1) as f64
+    }
+
     /// One by the other, round by round.
     fn ratios(&self, place: Place, other: &'static str, of: impl Fn(&Sample) -> Option<f64>) -> Vec<f64> {
         let (Some(ours), Some(theirs)) = (self.samples.get(&place), self.samples.get(&(place.0, other))) else {
@@ -120,6 +126,7 @@ pub fn goals(goals: &[Goal], rows: &[Row], results: &Results) {
         let (Figure::Ratio(place, _) | Figure::Cpu(place, _) | Figure::Level(place)) = goal.figure;
         rows.iter().any(|row| row.key == place.0)
     };
+    let doubt = if results.foreign() > FOREIGN { ", but the machine was not quiet" } else { "" };
     let mut last = "";
     for goal in goals.iter().filter(wanted) {
         if last.is_empty() {
@@ -149,15 +156,14 @@ pub fn goals(goals: &[Goal], rows: &[Row], results: &Results) {
             goal.at_least.is_none_or(|least| figure >= least) && goal.at_most.is_none_or(|most| figure <= most);
         let spread = stats::spread(&values).map_or("-".to_owned(), |spread| format!("{:.0} %", spread * 100.0));
         let verdict = if reached { "reached" } else { "not reached" };
-        println!("    {:50}{bound:>9}{figure:>9.2}{spread:>8}  {verdict}", goal.what);
+        println!("    {:50}{bound:>9}{figure:>9.2}{spread:>8}  {verdict}{doubt}", goal.what);
     }
     println!();
 }
 
 /// Whether these figures would come again.
 pub fn quiet(rows: &[Row], results: &Results, before: &str) {
-    let foreign: Vec<f64> = results.samples.values().flat_map(BTreeMap::values).map(|sample| sample.foreign).collect();
-    let foreign = foreign.iter().sum::<f64>() / foreign.len().max(1) as f64;
+    let foreign = results.foreign();
     let mut wide = Vec::new();
     for row in rows {
         for contender in &row.contenders {
