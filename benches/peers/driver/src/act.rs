@@ -56,7 +56,7 @@ pub struct Sample {
     pub client_cpu: Option<f64>,
     /// Anonymous memory of the server afterwards, in bytes.
     pub anonymous: u64,
-    /// Share of the machine that neither server nor client used.
+    /// Share of the machine that neither server nor client used; not a number where it cannot be told.
     pub foreign: f64,
 }
 
@@ -412,8 +412,8 @@ impl Bench {
         let spans = (0..7).map(|_| once()).collect::<Result<Vec<_>>>()?;
         let bytes = self.large[0].bytes.len() as u64 * spans.len() as u64;
         let mut sample = meter.stop(bytes, |_| stats::median(&spans).unwrap_or(f64::NAN));
-        // The relay's work is neither the server's nor the client's.
-        (sample.client_cpu, sample.foreign) = (None, 0.0);
+        // The relay's work is neither the server's nor the client's, nor that of others.
+        (sample.client_cpu, sample.foreign) = (None, f64::NAN);
         Ok(sample)
     }
 }

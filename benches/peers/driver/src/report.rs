@@ -42,8 +42,9 @@ impl Results {
 
     /// Share of the machine that others used while something was measured.
     fn foreign(&self) -> f64 {
-        let all: Vec<f64> = self.samples.values().flat_map(BTreeMap::values).map(|sample| sample.foreign).collect();
-        all.iter().sum::<f64>() / all.len().max(1) as f64
+        let all = self.samples.values().flat_map(BTreeMap::values).map(|sample| sample.foreign);
+        let known: Vec<f64> = all.filter(|share| share.is_finite()).collect();
+        known.iter().sum::<f64>() / known.len() as f64
     }
 
     /// One by the other, round by round.
@@ -173,7 +174,8 @@ pub fn quiet(rows: &[Row], results: &Results, before: &str) {
             }
         }
     }
-    println!("Others used {:.0} % of the machine; load {before} before, {} after.", foreign * 100.0, os::load());
+    let used = if foreign.is_finite() { format!("{:.0} %", foreign * 100.0) } else { "an unknown share".to_owned() };
+    println!("Others used {used} of the machine; load {before} before, {} after.", os::load());
     if foreign > FOREIGN {
         println!(
             "NOT QUIET: these figures will not repeat within {:.0} %; run again when nothing else does.",
