@@ -7,7 +7,7 @@
 //! server -> {guard, wire, raw, service, page, net} -> image -> store -> io
 //! ```
 //!
-//! `wire` never names `image`; below `service` and `raw` there is no HTTP and no RPC. A test reads the imports and holds
+//! `net` names `io` alone and `wire` never names `image`; below `service` and `raw` there is no HTTP and no RPC. A test reads the imports and holds
 //! them to this.
 
 pub mod cli;

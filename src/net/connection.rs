@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -23,6 +23,7 @@ use super::limits::{self, Limits};
 use super::tls::Tls;
 use super::watched::Watched;
 use super::{Phase, body};
+use crate::io::Outlet;
 
 /// What all connections share.
 pub(super) struct Server {
@@ -62,22 +63,27 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let gate = Gate::default();
+        let outlet = Outlet::default();
         let activity = Activity::default();
         let service = hyper::service::service_fn({
-            let (router, gate, activity) = (self.router.clone(), gate.clone(), activity.clone());
+            let (router, gate, outlet) = (self.router.clone(), gate.clone(), outlet.clone());
+            let activity = activity.clone();
             move |request: Request<Incoming>| {
                 let running = activity.begin();
+                // HTTP/1.1 writes its pieces itself, many at once.
+                let outlet = (request.version() == Version::HTTP_2).then(|| outlet.clone());
                 let mut request = body::whole(request);
                 request.extensions_mut().insert(ConnectInfo(peer));
                 let (answer, gate) = (router.clone().oneshot(request), gate.clone());
                 async move {
                     let answer: Result<Response<Body>, Infallible> = answer.await;
-                    answer.map(|answer| answer.map(|body| Gated::new(Counted { body, _running: running }, gate)))
+                    answer
+                        .map(|answer| answer.map(|body| Gated::new(Counted { body, _running: running }, gate, outlet)))
                 }
             }
         });
         let builder = self.builder();
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(Watched::new(stream, gate)), service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(Watched::new(stream, gate, outlet)), service));
         let mut age = pin!(sleep(jittered(self.limits.age)));
         // Until its first request is known, a connection told to close would drop what is on its way.
         let told = async {

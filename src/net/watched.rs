@@ -13,6 +13,7 @@ use super::conduct::{Conduct, Offence};
 use super::first_line::FirstLine;
 use super::frames::{self, Follower};
 use super::gate::Gate;
+use crate::io::{Gathering, Outlet};
 
 /// RFC 9113, section 7.
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -21,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
 
 pub(super) struct Watched<S> {
-    stream: S,
+    stream: Gathering<S>,
     first_line: FirstLine,
     inbound: Follower,
     outbound: Follower,
@@ -43,9 +44,10 @@ struct Leaving {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
-    pub(super) fn new(stream: S, gate: Gate) -> Self {
+    /// What the server lends at `outlet` goes out uncopied.
+    pub(super) fn new(stream: S, gate: Gate, outlet: Outlet) -> Self {
         Self {
-            stream,
+            stream: Gathering::new(stream, outlet),
             first_line: FirstLine::default(),
             inbound: Follower::inbound(),
             outbound: Follower::outbound(),
@@ -67,6 +69,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
                 judgement = self.conduct.inbound(&frame, Instant::now);
             }
         });
+        if self.inbound.is_http2() {
+            self.stream.gather();
+        }
         judgement
     }
 
