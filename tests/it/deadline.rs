@@ -77,7 +77,8 @@ async fn all_pass_before_headers(url: &str, rpcs: Vec<Rpc>, grpc_timeout: &str, 
     for path in ["/v1/images/large", "/v1/images/large:download", "/i/large"] {
         let answer = http.get(format!("{url}{path}")).header("x-request-timeout", seconds).send().await.unwrap();
         assert_eq!(answer.status(), 504, "{path}");
-        assert!(answer.text().await.unwrap().contains("DEADLINE_EXCEEDED"), "{path}");
+        let error: serde_json::Value = answer.json().await.unwrap();
+        assert!(error["code"] == Code::DeadlineExceeded as i32 || error["reason"] == "DEADLINE_EXCEEDED", "{error}");
     }
     let put = http.put(format!("{url}/i/x")).header("x-request-timeout", seconds).body(photo("photo.jpg"));
     assert_eq!(put.send().await.unwrap().status(), 504);

@@ -184,9 +184,13 @@ pub fn pieces(bytes: &Bytes) -> Vec<Bytes> {
 
 /// Serves the routes on a port of their own, for as long as the test runs.
 pub async fn listen(router: axum::Router) -> SocketAddr {
+    listen_with(router, None).await
+}
+
+pub async fn listen_with(router: axum::Router, tls: Option<wirephoto::net::Tls>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let limits = wirephoto::net::Limits::default();
-    tokio::spawn(wirephoto::net::serve(listener, router, None, limits, std::future::pending(), Duration::ZERO));
+    tokio::spawn(wirephoto::net::serve(listener, router, tls, limits, std::future::pending(), Duration::ZERO));
     addr
 }

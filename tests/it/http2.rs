@@ -1,6 +1,5 @@
 //! HTTP/2 as operators expect it: floods are left, idle and old connections closed, nobody starves beside unread streams.
 
-use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,9 +11,8 @@ use wirephoto::net::Limits;
 use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
 use wirephoto::proto::wirephoto::v1::{DownloadImageRequest, GetImageRequest};
 
-use crate::harness::{Server, open_policy};
+use crate::harness::{Server, listen_with, open_policy};
 use crate::photo::{photo, sixty_megabytes};
-use crate::process::{Process, serve};
 use crate::tls::Ca;
 
 /// What must come does within this, however busy the machine.
@@ -72,23 +70,15 @@ async fn flood(server: &Server, first: &[u8], then: impl Fn(u32) -> Vec<u8> + Se
 }
 
 /// h2spec's own suite, over cleartext and TLS.
-#[test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "needs tools: make test"]
-fn h2spec_finds_nothing() {
+async fn h2spec_finds_nothing() {
     let ca = Ca::new();
     let pair = ca.issue("server", 2100);
     for tls in [false, true] {
-        let store = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wirephoto"));
-        command.args(serve(store.path()));
-        if tls {
-            command.arg("--tls-cert").arg(&pair.cert).arg("--tls-key").arg(&pair.key);
-        }
-        let server = Process::spawn(&mut command);
-        let port = server.url.rsplit(':').next().unwrap();
-        // What is posted there is read to its end before it is answered: the suite has bad trailers follow a body.
+        let port = listen_with(reader(), tls.then(|| crate::tls::tls(&pair, None))).await.port().to_string();
         let mut h2spec = crate::clients::command("h2spec");
-        h2spec.args(["-h", "127.0.0.1", "-p", port, "-P", "/i", "-o", "10", "generic", "http2"]);
+        h2spec.args(["-h", "127.0.0.1", "-p", &port, "-o", "10", "generic", "http2"]);
         h2spec.args(if tls { &["-t", "-k"][..] } else { &[] });
         let output = h2spec.output().expect("h2spec runs: was tests/tools/setup run?");
         let printed = String::from_utf8_lossy(&output.stdout);
@@ -97,6 +87,14 @@ fn h2spec_finds_nothing() {
         assert!(output.status.success() && told.ends_with(" 0 failed"), "TLS {tls}: {told}{end}");
         println!("TLS {tls}: {told}");
     }
+}
+
+/// Reads what it is sent before it answers. The suite has no word for an answer that overtakes the bad frames after it.
+fn reader() -> axum::Router {
+    axum::Router::new().fallback(|request: Request<axum::body::Body>| async {
+        let read = axum::body::to_bytes(request.into_body(), 1 << 20).await;
+        read.map(|body| format!("{} bytes", body.len())).map_err(|error| error.to_string())
+    })
 }
 
 async fn serves(server: &Server) {
