@@ -1,4 +1,5 @@
-//! A socket whose small writes leave many to a system call, and whose large ones are kept uncopied until they do.
+//! A socket whose small writes leave many to a system call, and whose large ones are kept uncopied until they do; what is a
+//! file's is sent from there.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -9,6 +10,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::outlet::Outlet;
+use super::socket::Socket;
 
 /// Bytes that wait at most before they are sent; one write may go beyond.
 const LIMIT: usize = 1 << 20;
@@ -36,7 +38,7 @@ pub(crate) struct Gathering<S> {
     flushed: bool,
 }
 
-impl<S: AsyncWrite + Unpin> Gathering<S> {
+impl<S: Socket> Gathering<S> {
     /// Slices of what is lent at `outlet` are kept, others copied.
     pub(crate) fn new(socket: S, outlet: Outlet) -> Self {
         Self {
@@ -72,10 +74,24 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
         match self.outlet.claim(slice) {
             Some(kept) => {
                 self.seal();
-                self.waiting.push_back(kept);
+                self.waiting.push_back(kept.bytes);
             }
             None => self.copied.extend_from_slice(slice),
         }
+    }
+
+    /// Writes without waiting for more: a part of a file that comes first is sent from there, and one that comes later waits
+    /// for the next write.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let is_of_file = |slice: &IoSlice<'_>| self.outlet.claim(slice).is_some_and(|claim| claim.file.is_some());
+        let before = slices.iter().position(is_of_file).unwrap_or(slices.len());
+        if before == 0
+            && let Some(slice) = slices.first()
+            && let Some((file, offset)) = self.outlet.claim(slice).and_then(|claim| claim.file)
+        {
+            return self.socket.poll_send_file(cx, &file, offset, slice.len());
+        }
+        Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..before])
     }
 
     fn seal(&mut self) {
@@ -118,7 +134,7 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
     }
 }
 
-impl<S: AsyncWrite + AsyncRead + Unpin> AsyncRead for Gathering<S> {
+impl<S: Socket> AsyncRead for Gathering<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.len > 0 {
@@ -129,7 +145,7 @@ impl<S: AsyncWrite + AsyncRead + Unpin> AsyncRead for Gathering<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
+impl<S: Socket> AsyncWrite for Gathering<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
@@ -141,7 +157,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if !this.gathers {
-            return Pin::new(&mut this.socket).poll_write_vectored(cx, slices);
+            return this.poll_pass(cx, slices);
         }
         ready!(this.poll_room(cx))?;
         slices.iter().for_each(|slice| this.take(slice));
@@ -224,6 +240,8 @@ mod tests {
             Poll::Ready(Ok(allowance))
         }
     }
+
+    impl Socket for Faucet {}
 
     impl AsyncRead for Faucet {
         fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -344,6 +362,8 @@ mod tests {
     /// Takes everything at once, and counts the calls.
     #[derive(Default)]
     struct Counter(Vec<usize>);
+
+    impl Socket for Counter {}
 
     impl AsyncRead for Counter {
         fn poll_read(self: Pin<&mut Self>, _cx: &mut Context<'_>, _buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -12,7 +12,6 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -23,7 +22,7 @@ use super::limits::{self, Limits};
 use super::tls::Tls;
 use super::watched::Watched;
 use super::{Phase, body};
-use crate::io::Outlet;
+use crate::io::{Outlet, Socket};
 
 /// What all connections share.
 pub(super) struct Server {
@@ -60,8 +59,9 @@ impl Server {
 
     async fn http<S>(&self, stream: S, peer: SocketAddr, mut phase: watch::Receiver<Phase>)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Socket + Send + 'static,
     {
+        let plain = self.tls.is_none();
         let gate = Gate::default();
         let outlet = Outlet::default();
         let activity = Activity::default();
@@ -70,9 +70,13 @@ impl Server {
             let activity = activity.clone();
             move |request: Request<Incoming>| {
                 let running = activity.begin();
-                // HTTP/1.1 writes its pieces itself, many at once.
-                let outlet = (request.version() == Version::HTTP_2).then(|| outlet.clone());
+                let http2 = request.version() == Version::HTTP_2;
                 let mut request = body::whole(request);
+                if plain && !http2 {
+                    request.extensions_mut().insert(outlet.clone());
+                }
+                // HTTP/1.1 writes what it is given as it is.
+                let outlet = http2.then(|| outlet.clone());
                 request.extensions_mut().insert(ConnectInfo(peer));
                 let (answer, gate) = (router.clone().oneshot(request), gate.clone());
                 async move {

@@ -13,7 +13,7 @@ use super::conduct::{Conduct, Offence};
 use super::first_line::FirstLine;
 use super::frames::{self, Follower};
 use super::gate::Gate;
-use crate::io::{Gathering, Outlet};
+use crate::io::{Gathering, Outlet, Socket};
 
 /// RFC 9113, section 7.
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -43,7 +43,7 @@ struct Leaving {
     until: Pin<Box<Sleep>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
+impl<S: Socket> Watched<S> {
     /// What the server lends at `outlet` goes out uncopied.
     pub(super) fn new(stream: S, gate: Gate, outlet: Outlet) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Leaving {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
+impl<S: Socket> AsyncRead for Watched<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.leaving.is_none() {
@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
 }
 
 /// What is written after the farewell goes nowhere.
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: Socket> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if !this.first_line.answerable() && this.leaving.is_none() {

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::failure::{Doing, data_loss, told, told_io};
 use super::{Inner, Place};
 use crate::error::{Error, Reason, Result};
-use crate::io::{FileReader, pieces};
+use crate::io::{FileReader, Outlet, lent, pieces};
 
 /// Bytes a parser has at hand at a time.
 const WINDOW: usize = 64 * 1024;
@@ -69,6 +69,12 @@ impl Blob {
     /// In the stream, and then it ends: [`Reason::OutOfRange`] before any byte if the range goes beyond
     /// [`size`](Self::size), [`Reason::DataLoss`] where bytes are missing, [`Reason::Unavailable`].
     pub fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+        self.send(range, None)
+    }
+
+    /// As [`stream`](Self::stream), to be sent from its file by the socket of `outlet`, if there is one, and to be read by
+    /// nobody else.
+    pub(crate) fn send(&self, range: Range<u64>, outlet: Option<&Outlet>) -> BoxStream<'static, Result<Bytes>> {
         if range.start > range.end || range.end > self.size {
             let message = format!("the image has {} bytes: bytes {range:?} are not all in it", self.size);
             return stream::iter([Err(Error::new(Reason::OutOfRange, message))]).boxed();
@@ -78,7 +84,12 @@ impl Blob {
         }
         let len = range.end - range.start;
         let bytes = match &self.source {
-            Source::File(file) => pieces(file.clone(), range).map_err(|error| told_io(error, Doing::Reading)).boxed(),
+            Source::File(file) => match outlet {
+                Some(outlet) => lent(file.clone(), range, outlet.clone()).left_stream(),
+                None => pieces(file.clone(), range).right_stream(),
+            }
+            .map_err(|error| told_io(error, Doing::Reading))
+            .boxed(),
             Source::Memory(bytes) => {
                 // Ranges were checked against `size`, which is the length of these bytes.
                 let mut left = bytes.slice(range.start as usize..range.end as usize);

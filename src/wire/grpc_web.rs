@@ -10,6 +10,7 @@ use tower::{Layer as _, ServiceExt as _};
 use super::grpc::{self, Grpc};
 use super::text::{Decoded, Encoded};
 use crate::error::Error;
+use crate::io::Outlet;
 
 /// Media type of the binary form.
 const BINARY: HeaderValue = HeaderValue::from_static("application/grpc-web+proto");
@@ -50,6 +51,9 @@ pub async fn call(grpc: Grpc, content_type: &str, mut request: Request<Body>) ->
         return grpc::not_post();
     }
     let wanted = Form::accepted(request.headers()).unwrap_or(sent);
+    if wanted == Form::Text {
+        request.extensions_mut().remove::<Outlet>();
+    }
     // tonic-web is given the one form that it has right; it compares the whole header, parameters included.
     request.headers_mut().insert(header::CONTENT_TYPE, BINARY);
     request.headers_mut().insert(header::ACCEPT, BINARY);

@@ -26,6 +26,7 @@ use axum::body::Body;
 use http::{HeaderMap, Request, Response, header};
 
 use crate::error::Error;
+use crate::io::Outlet;
 use grpc::Grpc;
 use method::Method;
 use rest::Rest;
@@ -118,12 +119,16 @@ impl Wires {
     }
 
     /// Answers one request of any RPC wire.
-    pub async fn call(self, request: Request<Body>) -> Response<Body> {
+    pub async fn call(self, mut request: Request<Body>) -> Response<Body> {
         let content_type = media_type(request.headers());
         match classify(request.uri().path(), &content_type) {
             Wire::Grpc => self.grpc.call(&content_type, request).await,
             Wire::GrpcWeb => grpc_web::call(self.grpc, &content_type, request).await,
-            Wire::Rest | Wire::Bytes | Wire::Page => self.rest.call(&content_type, request).await,
+            Wire::Rest | Wire::Bytes | Wire::Page => {
+                // What it sends is made of what it reads.
+                request.extensions_mut().remove::<Outlet>();
+                self.rest.call(&content_type, request).await
+            }
         }
     }
 }
