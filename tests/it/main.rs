@@ -24,4 +24,5 @@ mod raw;
 mod rest;
 mod rest_json;
 mod tls;
+mod truncated;
 mod wires;
