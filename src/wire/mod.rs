@@ -31,6 +31,7 @@ use axum::body::Body;
 use http::{HeaderMap, Request, Response, header};
 
 use crate::error::Error;
+use crate::io::Outlet;
 use gather::Gathering;
 use grpc::Grpc;
 use method::Method;
@@ -165,13 +166,12 @@ impl Wires {
     }
 
     /// Answers one request of any RPC wire.
-    pub async fn call(self, request: Request<Body>) -> Response<Body> {
+    pub async fn call(self, mut request: Request<Body>) -> Response<Body> {
         let content_type = media_type(request.headers());
         let path = request.uri().path();
-        let request = match self.grpc.method(path) {
-            Some(method) if !method.kind.one_request() => request,
-            _ => request.map(|body| self.gathering.count(body)),
-        };
+        if self.grpc.method(path).is_none_or(|method| method.kind.one_request()) {
+            request = request.map(|body| self.gathering.count(body));
+        }
         let path = request.uri().path();
         match Spoken::of(path, self.grpc.method(path).is_some(), &content_type).wire {
             Wire::Grpc => match grpc::codec(&content_type) {
@@ -179,8 +179,15 @@ impl Wires {
                 None => grpc::unsupported_type(&content_type),
             },
             Wire::GrpcWeb => grpc_web::call(self.grpc, &content_type, request).await,
-            Wire::Connect => connect::call(self.grpc, &content_type, request).await,
-            Wire::Rest | Wire::Bytes | Wire::Page => self.rest.call(&content_type, request).await,
+            Wire::Connect => {
+                request.extensions_mut().remove::<Outlet>();
+                connect::call(self.grpc, &content_type, request).await
+            }
+            Wire::Rest | Wire::Bytes | Wire::Page => {
+                // What it sends is made of what it reads.
+                request.extensions_mut().remove::<Outlet>();
+                self.rest.call(&content_type, request).await
+            }
         }
     }
 }

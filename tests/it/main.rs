@@ -30,4 +30,5 @@ mod rest;
 mod rest_json;
 mod tls;
 mod tls_client;
+mod truncated;
 mod wires;
