@@ -20,6 +20,7 @@ mod download;
 mod error;
 mod options;
 mod policy;
+pub(crate) mod raw;
 mod upload;
 
 use std::fmt;
