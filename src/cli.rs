@@ -255,7 +255,7 @@ pub struct BenchArgs {
     /// How long a measurement lasts in which as much as possible goes through [default: 500ms, --quick 100ms]
     #[arg(long, value_name = "TIME")]
     pub duration: Option<String>,
-    /// Requests at once where as much as possible goes through [default: 8]
+    /// Requests at once where as much as possible goes through [default: 8, --quick 4]
     #[arg(long, value_name = "NUMBER")]
     pub concurrency: Option<u32>,
     /// Sizes of messages in which the claim on chunks is tried, parted by commas [default: 4KiB,64KiB,1MiB]
@@ -270,7 +270,7 @@ pub struct BenchArgs {
     /// Speak TLS
     #[arg(long)]
     pub tls: bool,
-    /// Take half a minute rather than five, and be less sure
+    /// Take half a minute rather than five: without the scenarios that wait, and less sure
     #[arg(long)]
     pub quick: bool,
     /// Write a page with plots to this file

@@ -211,8 +211,8 @@ fn cpu_per_byte(cell: &Cell) -> f64 {
 
 /// Buffers of both sides that a cell took, in KB.
 fn buffers(cell: &Cell) -> f64 {
-    let server = cell.server.map_or(f64::NAN, |server| server.anonymous_growth_bytes as f64);
-    (cell.client.anonymous_growth_bytes as f64 + server + cell.socket_bytes as f64) / 1e3
+    let server = cell.server.map_or(f64::NAN, |server| server.growth_bytes as f64);
+    (cell.client.growth_bytes as f64 + server + cell.socket_bytes as f64) / 1e3
 }
 
 const PLAIN: Way = Way::H1New;

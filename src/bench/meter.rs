@@ -16,8 +16,8 @@ pub(super) struct Cost {
     pub(super) peak_bytes: u64,
     /// Most anonymous memory seen, in bytes (`RssAnon`): buffers, not mapped files.
     pub(super) anonymous_bytes: u64,
-    /// How much of that came during the cell, in bytes.
-    pub(super) anonymous_growth_bytes: u64,
+    /// By how much resident memory rose above what it was, in bytes.
+    pub(super) growth_bytes: u64,
     /// Most descriptors seen open.
     pub(super) descriptors: u64,
 }
@@ -66,7 +66,7 @@ pub(super) struct Watch {
 #[derive(Clone, Copy)]
 struct Before {
     cpu: Duration,
-    anonymous: u64,
+    resident: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -81,8 +81,8 @@ impl Watch {
         let before = processes.iter().map(|process| {
             // 5 sets the peak back (proc(5), since Linux 4.0).
             let _ = std::fs::write(process.file("clear_refs"), "5");
-            let anonymous = Process::memory(&process.status(), "RssAnon");
-            (process.clone(), Before { cpu: cpu_time(process.pid).unwrap_or_default(), anonymous })
+            let resident = Process::memory(&process.status(), "VmRSS");
+            (process.clone(), Before { cpu: cpu_time(process.pid).unwrap_or_default(), resident })
         });
         let processes: Vec<_> = before.collect();
         let (stop, mut stopped) = tokio::sync::oneshot::channel();
@@ -114,11 +114,12 @@ impl Watch {
             let status = process.status();
             let peak = peaks.get(at).copied().unwrap_or_default();
             let anonymous = peak.anonymous.max(Process::memory(&status, "RssAnon"));
+            let most = Process::memory(&status, "VmHWM");
             Cost {
                 cpu_seconds: cpu.unwrap_or(before.cpu).saturating_sub(before.cpu).as_secs_f64(),
-                peak_bytes: Process::memory(&status, "VmHWM"),
+                peak_bytes: most,
                 anonymous_bytes: anonymous,
-                anonymous_growth_bytes: anonymous.saturating_sub(before.anonymous),
+                growth_bytes: most.saturating_sub(before.resident),
                 descriptors: peak.descriptors,
             }
         });

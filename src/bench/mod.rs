@@ -79,6 +79,9 @@ struct Results {
     notes: Vec<String>,
 }
 
+/// What the last cell may take beyond the time.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Measures until all is done, the time is up, or `interrupt` completes; then reports what there is.
 ///
 /// # Errors
@@ -100,19 +103,17 @@ pub async fn run(
             Bench { options, progress, stage: &mut stage, results: &results, begun, end, clients: BTreeMap::new() };
         let outcome = bench.measure().await;
         bench.end().await;
-        Ok(outcome)
+        Ok::<_, String>(outcome)
     };
     let outcome = tokio::select! {
-        outcome = measuring => Some(outcome),
-        () = interrupt => None,
+        outcome = measuring => outcome.map(|measured| measured.err()),
+        () = interrupt => Ok(Some("it was interrupted".to_owned())),
+        () = tokio::time::sleep(options.budget() + GRACE) => Ok(Some("the time was up".to_owned())),
     };
     let closed = stage.close().await;
     let mut results = std::mem::take(&mut *results.lock().unwrap_or_else(PoisonError::into_inner));
-    match outcome {
-        Some(Err(unset)) => return Err(unset),
-        Some(Ok(Ok(()))) => {}
-        Some(Ok(Err(why))) => results.missing.insert(0, why),
-        None => results.missing.insert(0, "it was interrupted".to_owned()),
+    if let Some(why) = outcome? {
+        results.missing.insert(0, why);
     }
     if let Err(left) = closed {
         results.missing.push(left);

@@ -107,7 +107,7 @@ impl Options {
             small_bytes: SMALL.min(size),
             rounds: args.rounds.map(|rounds| count("rounds", rounds, 1_000)).transpose()?,
             duration,
-            concurrency: count("concurrency", args.concurrency.unwrap_or(8), 200)? as usize,
+            concurrency: count("concurrency", args.concurrency.unwrap_or(if quick { 4 } else { 8 }), 200)? as usize,
             chunks: chunks.collect::<Result<_, _>>()?,
             rtt,
             bandwidth: args.bandwidth.as_deref().map(|text| value("bandwidth", text, bandwidth)).transpose()?,
@@ -120,7 +120,7 @@ impl Options {
 
     /// The most a run may take.
     pub(super) fn budget(&self) -> Duration {
-        Duration::from_secs(if self.quick { 24 } else { 280 })
+        Duration::from_secs(if self.quick { 25 } else { 280 })
     }
 
     /// The most a cell may take; what has not come by then counts as cut.

@@ -157,7 +157,7 @@ impl Scenario {
     /// Cells of each way, where the time is enough.
     pub(super) fn rounds(self, options: &Options) -> u32 {
         let (usual, quick) = match self {
-            Self::Steady1s => (12, 3),
+            Self::Steady1s => (12, 2),
             Self::Steady10s => (4, 1),
             Self::BurstSecond => (5, 1),
             Self::SmallFifty => (15, 3),
@@ -183,7 +183,7 @@ impl Scenario {
 
     /// Left out of a quick run, which has no time to wait.
     pub(super) fn is_slow(self) -> bool {
-        self == Self::Steady10s
+        matches!(self, Self::Steady10s | Self::BurstSecond)
     }
 }
 

@@ -89,12 +89,15 @@ async fn obey(order: Order, client: &mut Option<Client>) -> Result<Answer, Strin
             Ok(Answer::Ready)
         }
         Order::Run(load) => {
-            let client = client.as_mut().ok_or(EARLY)?;
-            let limit = Duration::from_millis(client.setup.limit_ms);
-            let outcome = load::run(load, &client.fetcher, &client.setup.subjects, limit).await;
+            let one = client.as_mut().ok_or(EARLY)?;
+            let limit = Duration::from_millis(one.setup.limit_ms);
+            let outcome = load::run(load, &one.fetcher, &one.setup.subjects, limit).await;
             if outcome.samples.iter().any(|sample| sample.cut) {
                 // What was cut off may still be on its way: it must not burden the next cell.
-                client.fetcher = connect(&client.setup).await?;
+                match connect(&one.setup).await {
+                    Ok(fresh) => one.fetcher = fresh,
+                    Err(_) => *client = None,
+                }
             }
             Ok(Answer::Ran(outcome))
         }

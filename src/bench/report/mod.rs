@@ -243,6 +243,7 @@ impl Winner {
     /// How surely, in words.
     pub fn certainty(&self) -> &'static str {
         match self.certainty_percent {
+            _ if self.rounds < 3 => "too few rounds to say how surely",
             // Few rounds may agree by chance.
             percent if percent >= 97.5 && self.rounds >= 5 => "surely",
             percent if percent >= 80.0 => "probably",

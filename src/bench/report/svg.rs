@@ -158,7 +158,7 @@ pub(super) fn claim(part: &PartReport) -> String {
         Rule::AtMost(most) => (f64::NEG_INFINITY, most),
         Rule::Between(least, most) => (least, most),
     };
-    let is_finite = measured.high.is_finite();
+    let is_finite = measured.low.is_finite() && measured.high.is_finite();
     let ends = if is_finite { [measured.low, measured.high] } else { [measured.median; 2] };
     let known = [low, high, measured.median, 0.0].into_iter().chain(ends).filter(|value| value.is_finite());
     let (least, most) = known.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), value| (a.min(value), b.max(value)));

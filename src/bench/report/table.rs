@@ -153,7 +153,7 @@ fn number(value: f64, digits: usize) -> String {
 /// `12.3 (11.8-13.0)`, without the interval where there is none.
 pub(super) fn interval(estimate: Estimate, digits: usize) -> String {
     let Estimate { median, low, high } = estimate;
-    if high.is_finite() {
+    if low.is_finite() && high.is_finite() {
         format!("{} ({}-{})", number(median, digits), number(low, digits), number(high, digits))
     } else {
         number(median, digits)
