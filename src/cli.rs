@@ -29,7 +29,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Put images on a server.
     Put(PutArgs),
-    /// Get an image's bytes.
+    /// Get images' bytes.
     Get(GetArgs),
     /// List images.
     Ls(LsArgs),
@@ -107,9 +107,10 @@ pub struct ServeArgs {
 /// What every client command takes.
 #[derive(Debug, Default, Args)]
 pub struct ClientArgs {
-    /// Server to talk to [default: `http://127.0.0.1:8080`] [env: WIREPHOTO_SERVER]
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
+    /// Server to talk to; repeat it, or part several by commas: calls go to them in turn, and past those that are gone
+    /// [default: `http://127.0.0.1:8080`] [env: WIREPHOTO_SERVER]
+    #[arg(long = "server", value_name = "URL")]
+    pub servers: Vec<String>,
     /// Longest a whole call may take, such as 30s or 5m [default: none for transfers, 30s else]
     /// [env: WIREPHOTO_TIMEOUT]
     #[arg(long, value_name = "TIME")]
@@ -117,6 +118,16 @@ pub struct ClientArgs {
     /// Bearer token; the variable keeps it out of the process list [env: WIREPHOTO_TOKEN]
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
+    /// CA that the certificate of an https server must be of, a PEM file [default: those of the system]
+    /// [env: WIREPHOTO_TLS_CA]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<String>,
+    /// Certificate to show to an https server, a PEM file [env: WIREPHOTO_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// The certificate's private key, a PEM file [env: WIREPHOTO_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
 }
 
 /// Arguments of `put`.
@@ -124,7 +135,8 @@ pub struct ClientArgs {
 #[command(
     after_help = "The id is made from the file's name (`My Photo (2).jpg` becomes `my-photo-2.jpg`), which is kept \
                         as display name.\n\nExamples:\n  wirephoto put photo.jpg\n  \
-                        wirephoto put -r photos --label shoot=harbour\n  \
+                        wirephoto put -r photos --label shoot=harbour --jobs 8\n  \
+                        wirephoto put photo.jpg --server https://images.example --tls-ca ca.pem\n  \
                         cat photo.jpg | wirephoto put - --name photo.jpg"
 )]
 pub struct PutArgs {
@@ -143,6 +155,9 @@ pub struct PutArgs {
     /// Label to give each image; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// Transfers that run at once
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: u8,
     /// Print the images as a JSON array
     #[arg(long)]
     pub json: bool,
@@ -154,14 +169,20 @@ pub struct PutArgs {
 /// Arguments of `get`.
 #[derive(Debug, Args)]
 #[command(after_help = "The file appears when all of it has come and its checksums are right; one that was there is \
-                        replaced.\n\nExamples:\n  wirephoto get photo.jpg\n  \
-                        wirephoto get images/photo.jpg -o - | file -")]
+                        replaced. A transfer that breaks off goes on where it was.\n\nExamples:\n  \
+                        wirephoto get photo.jpg\n  wirephoto get a.jpg b.jpg c.jpg -o folder --jobs 8\n  \
+                        wirephoto get images/photo.jpg -o - | file -\n  \
+                        wirephoto get photo.jpg --server https://a.example,https://b.example --tls-ca ca.pem")]
 pub struct GetArgs {
-    /// Image to get: photo.jpg or images/photo.jpg
-    pub name: String,
-    /// File or folder to write to, `-` for stdout [default: the id, in the current folder]
+    /// Images to get: photo.jpg or images/photo.jpg
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// File or folder to write to, `-` for stdout; for several images a folder [default: the id, in the current folder]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Transfers that run at once
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: u8,
     /// The server.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -219,8 +240,9 @@ pub struct RmArgs {
 
 /// Arguments of `health`.
 #[derive(Debug, Args)]
-#[command(after_help = "The exit status is 1 unless all are SERVING.\n\nExample:\n  \
-                        wirephoto health --server http://images.internal:8080 --timeout 2s")]
+#[command(after_help = "The exit status is 1 unless all are SERVING.\n\nExamples:\n  \
+                        wirephoto health --server http://images.internal:8080 --timeout 2s\n  \
+                        wirephoto health --server https://images.internal --tls-cert me.pem --tls-key me.key")]
 pub struct HealthArgs {
     /// Print JSON
     #[arg(long)]

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::error::{Error, Reason};
-use crate::wire::{self, Wire, content_coding};
+use crate::wire::{self, content_coding};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/web/dist"]
@@ -34,7 +34,7 @@ async fn file(path: &str, headers: &HeaderMap) -> Response<Body> {
         Some(found) => answer(&found, path, headers),
         None => {
             let message = format!("there is nothing at /{}", path.escape_default());
-            wire::refusal(Wire::Page, &Error::new(Reason::NotFound, message))
+            wire::json_refusal(&Error::new(Reason::NotFound, message))
         }
     }
 }

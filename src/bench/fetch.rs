@@ -9,15 +9,20 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::connect::{Connector, Traffic};
 use super::endpoint;
 use super::ways::{POOL, Way};
 use crate::client::raw::{Http2, Many, Raw, explain};
+use crate::proto::wirephoto::v1::{DownloadImageRequest, DownloadImageResponse};
+use crate::wire::envelope::{Deframer, envelope};
+
+const DOWNLOAD: &str = "/wirephoto.v1.ImageService/DownloadImage";
 
 /// An image to fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,11 +60,12 @@ impl Arrival {
     }
 }
 
-type Http = legacy::Client<Connector, Empty<Bytes>>;
+type Http = legacy::Client<Connector, Full<Bytes>>;
 
 enum Means {
     Bytes(Http),
     Json(Http),
+    Connect(Http),
     Grpc { channels: Vec<Raw>, next: AtomicUsize },
     NewChannel,
     Stream(Many),
@@ -86,6 +92,7 @@ impl Fetcher {
             Way::H1Pool => Means::Bytes(http1(&connector, usize::MAX)),
             Way::H2 => Means::Bytes(http2(&connector)),
             Way::Json => Means::Json(http1(&connector, usize::MAX)),
+            Way::Connect => Means::Connect(http1(&connector, usize::MAX)),
             Way::GrpcNew => Means::NewChannel,
             Way::Grpc64k => one(channel(Http2::PROTOCOL).await?),
             Way::GrpcDefault => one(channel(Http2::default()).await?),
@@ -174,6 +181,24 @@ impl Fetcher {
                 }
                 lines.end()
             }
+            Means::Connect(http) => {
+                let message = DownloadImageRequest { name, ..Default::default() };
+                let request = Request::post(format!("http://{}{DOWNLOAD}", self.authority))
+                    .header(header::CONTENT_TYPE, "application/connect+proto")
+                    .header("connect-protocol-version", "1")
+                    .body(Full::new(envelope(0, &message.encode_to_vec())));
+                let mut body = self.send(http, request).await?;
+                let mut messages = Deframer::default();
+                while let Some(frame) = body.frame().await {
+                    if let Ok(data) = frame.map_err(|error| explain(&error))?.into_data() {
+                        messages.push(data);
+                        while let Some((flags, message)) = messages.next_message() {
+                            connect_message(flags, message, &mut piece)?;
+                        }
+                    }
+                }
+                Ok(())
+            }
             Means::Grpc { channels, next } => {
                 let turn = next.fetch_add(1, Ordering::Relaxed);
                 channels[turn % channels.len()].download(&name, 0, piece).await
@@ -194,14 +219,34 @@ impl Fetcher {
     async fn get(&self, http: &Http, path: &str) -> Result<hyper::body::Incoming, String> {
         let request = Request::get(format!("http://{}{path}", self.authority))
             .header(header::ACCEPT, "*/*")
-            .body(Empty::new())
-            .map_err(|error| error.to_string())?;
+            .body(Full::default());
+        self.send(http, request).await
+    }
+
+    async fn send(
+        &self,
+        http: &Http,
+        request: http::Result<Request<Full<Bytes>>>,
+    ) -> Result<hyper::body::Incoming, String> {
+        let request = request.map_err(|error| error.to_string())?;
+        let asked = format!("{} {}", request.method(), request.uri().path());
         let response = http.request(request).await.map_err(|error| explain(&error))?;
         match response.status() {
             StatusCode::OK => Ok(response.into_body()),
-            status => Err(format!("the server answered {status} to GET {path}")),
+            status => Err(format!("the server answered {status} to {asked}")),
         }
     }
+}
+
+/// A message of a Connect stream; the last one has flag 2 and holds JSON, with the error if there was one.
+fn connect_message(flags: u8, message: Bytes, piece: &mut impl FnMut(&[u8])) -> Result<(), String> {
+    if flags & 2 != 0 {
+        let end: serde_json::Value = serde_json::from_slice(&message).map_err(|error| error.to_string())?;
+        return end.get("error").map_or(Ok(()), |error| Err(format!("the server broke off: {error}")));
+    }
+    let message = DownloadImageResponse::decode(message).map_err(|error| error.to_string())?;
+    piece(&message.chunk.unwrap_or_default().data);
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

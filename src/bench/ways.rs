@@ -29,6 +29,8 @@ pub enum Way {
     GrpcUnary,
     /// gRPC-Web over kept HTTP/1.1 connections.
     GrpcWeb,
+    /// Connect over kept HTTP/1.1 connections.
+    Connect,
     /// JSON with base64 inside, over kept HTTP/1.1 connections.
     Json,
 }
@@ -38,7 +40,7 @@ pub(super) const POOL: usize = 4;
 
 impl Way {
     /// All of them, in the order they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::H1New,
         Self::H1Pool,
         Self::H2,
@@ -50,6 +52,7 @@ impl Way {
         Self::GrpcBidi,
         Self::GrpcUnary,
         Self::GrpcWeb,
+        Self::Connect,
         Self::Json,
     ];
 
@@ -67,6 +70,7 @@ impl Way {
             Self::GrpcBidi => "grpc-bidi",
             Self::GrpcUnary => "grpc-unary",
             Self::GrpcWeb => "grpc-web",
+            Self::Connect => "connect",
             Self::Json => "json",
         }
     }
@@ -85,6 +89,7 @@ impl Way {
             Self::GrpcBidi => "gRPC, one bidirectional stream",
             Self::GrpcUnary => "gRPC, one unary message (benchmark's own endpoint)",
             Self::GrpcWeb => "gRPC-Web, connections kept",
+            Self::Connect => "Connect, connections kept",
             Self::Json => "JSON with base64, connections kept",
         }
     }

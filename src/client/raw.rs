@@ -45,9 +45,9 @@ pub(crate) struct Http2 {
 impl Http2 {
     /// What [`Client`](super::Client) uses.
     pub(crate) const TUNED: Self = Self {
-        stream_window: Some(super::STREAM_WINDOW),
-        connection_window: Some(super::CONNECTION_WINDOW),
-        frame: Some(super::MAX_FRAME),
+        stream_window: Some(super::pool::STREAM_WINDOW),
+        connection_window: Some(super::pool::CONNECTION_WINDOW),
+        frame: Some(super::pool::MAX_FRAME),
     };
     /// What the protocol begins with (RFC 9113, section 6.9.2), 65,535 bytes for both.
     pub(crate) const PROTOCOL: Self =

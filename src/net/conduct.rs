@@ -7,13 +7,15 @@ use std::time::Instant;
 use super::frames::{self, Frame};
 use super::limits::{IDLE_FRAMES, RESETS};
 
-/// What a client did too often.
+/// Why a client is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Offence {
     #[error("too many pings or other frames that bring no work")]
     IdleFrames,
     #[error("too many requests that it cut off itself")]
     Resets,
+    #[error("what it says is no HTTP")]
+    NoHttp,
 }
 
 /// So many at once, and then so many a second.

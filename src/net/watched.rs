@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
 
     fn leave(&mut self, offence: Offence) {
         // In the middle of a frame a farewell would be taken for payload.
-        let whole = self.outbound.at_boundary();
+        let whole = self.inbound.is_http2() && self.outbound.at_boundary();
         let farewell = if whole { frames::goaway(self.last_stream, ENHANCE_YOUR_CALM).to_vec() } else { Vec::new() };
         let until = Box::pin(tokio::time::sleep(LINGER));
         self.leaving = Some(Leaving { offence, farewell, shut: false, read: 0, until });
@@ -130,11 +130,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
         if this.leaving.is_none() {
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-            if !this.first_line.follow(&buffer.filled()[before..]) {
-                buffer.set_filled(before);
-                return Poll::Ready(Err(no_http()));
-            }
-            match this.received(&buffer.filled()[before..]) {
+            let bytes = &buffer.filled()[before..];
+            let http = if this.first_line.follow(bytes) { Ok(()) } else { Err(Offence::NoHttp) };
+            match http.and_then(|()| this.received(bytes)) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(offence) => {
                     buffer.set_filled(before);
@@ -149,19 +147,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-fn no_http() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "this is no HTTP")
-}
-
 /// What is written after the farewell goes nowhere.
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if !this.first_line.answerable() && this.leaving.is_none() {
+            this.leave(Offence::NoHttp);
+        }
         if this.leaving.is_some() {
             return Poll::Ready(Ok(bytes.len()));
-        }
-        if !this.first_line.answerable() {
-            return Poll::Ready(Err(no_http()));
         }
         let count = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
         this.sent(&bytes[..count]);
@@ -174,11 +168,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if !this.first_line.answerable() && this.leaving.is_none() {
+            this.leave(Offence::NoHttp);
+        }
         if this.leaving.is_some() {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
-        }
-        if !this.first_line.answerable() {
-            return Poll::Ready(Err(no_http()));
         }
         let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, slices))?;
         let mut left = count;
@@ -203,6 +197,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        match &mut this.leaving {
+            Some(leaving) => leaving.poll(Pin::new(&mut this.stream), cx).map(|_| Ok(())),
+            None => Pin::new(&mut this.stream).poll_shutdown(cx),
+        }
     }
 }

@@ -59,7 +59,7 @@ fn modules_depend_downwards_only() {
         ("lib", &[]),
         ("cli", &[]),
         ("config", &["cli", "guard"]),
-        ("bench", &["cli", "config", "client", "net", "io"]),
+        ("bench", &["cli", "config", "client", "wire", "net", "io"]),
         ("cmd", &["bench", "cli", "config", "client", "server", "guard", "image", "store", "io", "well_known"]),
         ("client", &["image", "well_known", "wire"]),
         ("server", &["guard", "wire", "raw", "service", "page", "net", "image"]),

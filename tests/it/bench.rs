@@ -79,7 +79,7 @@ fn figures_add_up_on_every_way_and_nothing_is_left() {
     for ((id, requests, size), scenario) in expected.into_iter().zip(report["scenarios"].as_array().unwrap()) {
         assert_eq!(scenario["id"], id);
         let ways = scenario["ways"].as_array().unwrap();
-        assert_eq!(ways.len(), 12, "{id}");
+        assert_eq!(ways.len(), 13, "{id}");
         for way in ways {
             let number = |field: &str| way[field].as_u64().unwrap();
             assert_eq!((number("rounds"), number("failed"), number("cut")), (2, 0, 0), "{way}");
@@ -117,7 +117,7 @@ fn tls_and_a_relay_are_measured_too() {
     let output = run(tmp.path(), &[&args[..], &["--bandwidth", "1gbit"]].concat());
     assert!(output.status.success(), "{output:?}");
     let ways = json(&output)["scenarios"][0]["ways"].as_array().unwrap().clone();
-    assert_eq!(ways.len(), 12);
+    assert_eq!(ways.len(), 13);
     for way in ways {
         assert_eq!(way["handshakes"], way["connections"], "{way}");
         // Nothing is faster than there and back.

@@ -115,27 +115,12 @@ impl Server {
 
     /// tonic-web's client, over HTTP/1.1.
     pub fn grpc_web(&self) -> Rpc {
-        let http = HyperClient::builder(TokioExecutor::new()).build_http();
-        let service = tower::ServiceBuilder::new()
-            .layer(tonic_web::GrpcWebClientLayer::new())
-            .service(http)
-            .map_response(|response: http::Response<_>| response.map(Body::new))
-            .map_err(|error| Status::from_error(error.into()));
-        rpc(BoxCloneSyncService::new(service), self.url(""))
+        web_client_of(&self.url(""))
     }
 
     /// Blobs, staged files and manifests in the store's folder, by their paths.
     pub fn files(&self, below: &str) -> Vec<String> {
-        fn walk(dir: &std::path::Path, found: &mut Vec<String>) {
-            for entry in std::fs::read_dir(dir).into_iter().flatten() {
-                let path = entry.unwrap().path();
-                if path.is_dir() { walk(&path, found) } else { found.push(path.display().to_string()) }
-            }
-        }
-        let mut found = Vec::new();
-        walk(&self.dir.path().join(below), &mut found);
-        found.sort();
-        found
+        files(&self.dir.path().join(below))
     }
 
     /// Waits until the folder holds no blob, bounded.
@@ -148,6 +133,17 @@ impl Server {
         }
         panic!("kept: {:?} {:?}", self.files("blobs"), self.files("manifests"));
     }
+}
+
+/// The files below a folder, by their paths.
+pub fn files(folder: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path.display().to_string()) }
+    }
+    found.sort();
+    found
 }
 
 /// No page but our own, and no credentials asked for.
@@ -171,6 +167,17 @@ pub fn patient_client_of(url: &str) -> Rpc {
     rpc(BoxCloneSyncService::new(service), url.to_owned())
 }
 
+/// tonic-web's client of the server at `url`, over HTTP/1.1.
+pub fn web_client_of(url: &str) -> Rpc {
+    let http = HyperClient::builder(TokioExecutor::new()).build_http();
+    let service = tower::ServiceBuilder::new()
+        .layer(tonic_web::GrpcWebClientLayer::new())
+        .service(http)
+        .map_response(|response: http::Response<_>| response.map(Body::new))
+        .map_err(|error| Status::from_error(error.into()));
+    rpc(BoxCloneSyncService::new(service), url.to_owned())
+}
+
 fn rpc(service: BoxCloneSyncService<Request<Body>, http::Response<Body>, Status>, origin: String) -> Rpc {
     ImageServiceClient::with_origin(service, origin.parse().unwrap())
         .max_decoding_message_size(16 << 20)
@@ -184,9 +191,13 @@ pub fn pieces(bytes: &Bytes) -> Vec<Bytes> {
 
 /// Serves the routes on a port of their own, for as long as the test runs.
 pub async fn listen(router: axum::Router) -> SocketAddr {
+    listen_with(router, None).await
+}
+
+pub async fn listen_with(router: axum::Router, tls: Option<wirephoto::net::Tls>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let limits = wirephoto::net::Limits::default();
-    tokio::spawn(wirephoto::net::serve(listener, router, None, limits, std::future::pending(), Duration::ZERO));
+    tokio::spawn(wirephoto::net::serve(listener, router, tls, limits, std::future::pending(), Duration::ZERO));
     addr
 }

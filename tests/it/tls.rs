@@ -120,7 +120,7 @@ impl Client {
     }
 }
 
-fn tls(pair: &Pair, client_ca: Option<&Path>) -> Tls {
+pub fn tls(pair: &Pair, client_ca: Option<&Path>) -> Tls {
     Tls::load(pair.cert.clone(), pair.key.clone(), client_ca.map(Path::to_path_buf)).unwrap()
 }
 

@@ -81,7 +81,7 @@ fn head(out: &mut String, report: &Report) {
     }
     out.push_str(
         "<p class='legend'><span class='http'>HTTP</span><span class='grpc'>gRPC</span>\
-                  <span class='web'>gRPC-Web</span><span class='json'>JSON</span></p></header>",
+                  <span class='web'>gRPC-Web, Connect</span><span class='json'>JSON</span></p></header>",
     );
 }
 

@@ -18,7 +18,7 @@ const ROW: f64 = 30.0;
 fn family(way: Way) -> &'static str {
     match way {
         Way::H1New | Way::H1Pool | Way::H2 => "http",
-        Way::GrpcWeb => "web",
+        Way::GrpcWeb | Way::Connect => "web",
         Way::Json => "json",
         _ => "grpc",
     }
