@@ -3,6 +3,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod architecture;
+mod bench;
 mod cli;
 mod clients;
 #[path = "../conformance/mod.rs"]
