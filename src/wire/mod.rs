@@ -16,6 +16,7 @@ pub mod http_rule;
 pub mod json;
 pub mod metadata;
 pub mod method;
+pub mod openapi;
 mod reply;
 pub mod rest;
 pub mod status;
@@ -65,7 +66,7 @@ pub fn classify(path: &str, content_type: &str) -> Wire {
     let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if below("/i") {
         Wire::Bytes
-    } else if path == "/" || below("/assets") || path == "/livez" || path == "/readyz" {
+    } else if path == "/" || below("/assets") || ["/docs", "/livez", "/openapi.json", "/readyz"].contains(&path) {
         Wire::Page
     } else if content_type.starts_with("application/grpc-web") {
         Wire::GrpcWeb
@@ -163,6 +164,9 @@ mod tests {
             ("/assets/app.js", "", Wire::Page),
             ("/assetsx", "", Wire::Rest),
             ("/livez", "", Wire::Page),
+            ("/docs", "", Wire::Page),
+            ("/openapi.json", "", Wire::Page),
+            ("/docs/x", "", Wire::Rest),
         ];
         for (path, content_type, wire) in cases {
             assert_eq!(classify(path, content_type), wire, "{path} {content_type}");
