@@ -17,6 +17,7 @@ mod http2;
 mod library;
 mod listing;
 mod metadata;
+mod openapi;
 mod parity;
 mod photo;
 mod process;

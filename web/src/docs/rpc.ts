@@ -32,7 +32,7 @@ export function rpcSection(rpc: Rpc, api: ApiDocument, id: string): HTMLElement 
   for (const route of rpc.routes) {
     const [method = "", path = ""] = route.split(" ");
     const operation = api.paths[path]?.[method.toLowerCase()];
-    if (operation !== undefined) section.append(wayElement(httpWay(method, path, operation, api, name, id)));
+    if (operation !== undefined) section.append(wayElement(httpWay(method, path, operation, api, rpc, id)));
   }
   return section;
 }
@@ -88,7 +88,7 @@ function rpcWay(rpc: Rpc, id: string): Way {
   return way;
 }
 
-function httpWay(method: string, path: string, operation: Operation, api: ApiDocument, rpc: string, id: string): Way {
+function httpWay(method: string, path: string, operation: Operation, api: ApiDocument, rpc: Rpc, id: string): Way {
   const inputs: [Parameter, HTMLInputElement][] = [];
   const fields: HTMLElement[] = [];
   const more = el("details", { class: "headers" }, el("summary", {}, "Header fields"));
@@ -111,8 +111,7 @@ function httpWay(method: string, path: string, operation: Operation, api: ApiDoc
   const file = el("input", { type: "file", accept: "image/*" });
   const isJson = body?.["application/json"] !== undefined;
   if (isJson) {
-    const whole = !Object.keys(api.paths[path] ?? {}).includes("patch") || method !== "PATCH";
-    area.value = JSON.stringify(bodySample(rpc, whole));
+    area.value = JSON.stringify(bodySample(rpcName(rpc)));
     fields.push(labelled("Body", "", area));
   } else if (body !== undefined) {
     fields.push(labelled("Image", "", file));
@@ -140,7 +139,7 @@ function httpWay(method: string, path: string, operation: Operation, api: ApiDoc
   const fileName = () => file.files?.[0]?.name ?? "photo.jpg";
   return {
     label: `${method} ${path}`,
-    fields: [...prose(operation.description), ...fields],
+    fields: [...(operation.description === rpc.description ? [] : prose(operation.description)), ...fields],
     commands: () => [
       [
         "curl",

@@ -24,8 +24,8 @@ export function sample(rpc: string, id: string): unknown[] {
 }
 
 /** What an HTTP body of JSON begins with. */
-export function bodySample(rpc: string, whole: boolean): unknown {
-  if (rpc === "UpdateImage" && !whole) return { displayName: "Another name" };
+export function bodySample(rpc: string): unknown {
+  if (rpc === "UpdateImage") return { displayName: "Another name" };
   return sample(rpc, "dot")[0];
 }
 

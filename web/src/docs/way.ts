@@ -23,18 +23,18 @@ export function wayElement({ label, fields, commands, call }: Way): HTMLElement 
     running?.abort();
     const mine = new AbortController();
     running = mine;
-    stop.disabled = false;
+    stop.hidden = false;
     output.begin();
     try {
       await call?.(output, mine.signal);
     } catch (error) {
       output.fail(error);
     }
-    if (running === mine) stop.disabled = true;
+    if (running === mine) stop.hidden = true;
     output.end();
   };
   const stop = button("Stop", "quiet", () => running?.abort());
-  stop.disabled = true;
+  stop.hidden = true;
   const actions = el("div", { class: "actions" });
   if (call === undefined) {
     actions.append(el("p", { class: "muted" }, "Browsers cannot stream requests: call it from a shell."));
