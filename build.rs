@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use heck::{ToShoutySnakeCase as _, ToUpperCamelCase as _};
-use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
+use prost_reflect::{
+    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor,
+    MethodDescriptor, Value,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -194,6 +197,7 @@ impl Table<'_> {
             static_name(message.package_name(), message.full_name())
         )?;
         writeln!(source, "    name: {:?},", message.full_name())?;
+        writeln!(source, "    doc: {:?},", doc(&message.parent_file(), message.path()))?;
         writeln!(source, "    well_known: {well_known},")?;
         writeln!(source, "    package: &MESSAGES,")?;
         writeln!(source, "    fields: &[")?;
@@ -209,9 +213,10 @@ impl Table<'_> {
             let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
             writeln!(
                 source,
-                "        m::Field {{ name: {:?}, json_name: {:?}, number: {}, cardinality: m::Cardinality::{cardinality}, \
+                "        m::Field {{ name: {:?}, doc: {:?}, json_name: {:?}, number: {}, cardinality: m::Cardinality::{cardinality}, \
                  kind: {kind}, presence: {}, oneof: {:?} }},",
                 field.name(),
+                doc(&field.parent_file(), field.path()),
                 field.json_name(),
                 field.number(),
                 field.supports_presence(),
@@ -250,7 +255,9 @@ impl Table<'_> {
         let service = method.parent_service();
         writeln!(source, "    m::Method {{")?;
         writeln!(source, "        service: {:?},", service.full_name())?;
+        writeln!(source, "        service_doc: {:?},", doc(&service.parent_file(), service.path()))?;
         writeln!(source, "        name: {:?},", method.name())?;
+        writeln!(source, "        doc: {:?},", doc(&service.parent_file(), method.path()))?;
         writeln!(source, "        path: \"/{}/{}\",", service.full_name(), method.name())?;
         writeln!(source, "        kind: m::Kind::{kind},")?;
         writeln!(source, "        no_side_effects: {no_side_effects},")?;
@@ -260,13 +267,25 @@ impl Table<'_> {
         writeln!(source, "        input: &{},", path(method.input()))?;
         writeln!(source, "        output: &{},", path(method.output()))?;
         writeln!(source, "        http: &[")?;
-        if let Some(extension) = self.pool.get_extension_by_name("google.api.http")
-            && options.has_extension(&extension)
-        {
-            self.http_rule(source, &options.get_extension(&extension))?;
+        if let Some(rule) = self.option(&options, "google.api.http") {
+            self.http_rule(source, &rule)?;
         }
-        writeln!(source, "        ],\n    }},")?;
+        writeln!(source, "        ],\n        bytes: &[")?;
+        if let Some(Value::List(rules)) = self.option(&options, "wirephoto.v1.bytes_routes").as_ref() {
+            for rule in rules {
+                bytes_rule(source, rule)?;
+            }
+        }
+        let errors = self.option(&options, "wirephoto.v1.errors");
+        let errors = errors.as_ref().and_then(Value::as_str).unwrap_or_default();
+        writeln!(source, "        ],\n        errors: {errors:?},\n    }},")?;
         Ok(())
+    }
+
+    /// The value of an extension, where it is known and set.
+    fn option(&self, options: &DynamicMessage, name: &str) -> Option<Value> {
+        let extension = self.pool.get_extension_by_name(name).filter(|extension| options.has_extension(extension))?;
+        Some(options.get_extension(&extension).into_owned())
     }
 
     /// One rule, then its `additional_bindings`, which nest once.
@@ -313,6 +332,33 @@ impl Table<'_> {
         // `google.protobuf` is the crate's own, whoever names it.
         format!("{}::proto::{}::table::{name}", self.krate, package.replace('.', "::"))
     }
+}
+
+/// One rule of the option `bytes_routes`.
+fn bytes_rule(source: &mut String, rule: &Value) -> Result<()> {
+    let rule = rule.as_message().ok_or("bytes_routes is not a message")?;
+    let text = |name: &str| -> String {
+        rule.get_field_by_name(name).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let methods = rule.get_field_by_name("methods");
+    let methods = methods.as_ref().and_then(|methods| methods.as_list()).ok_or("bytes_routes without methods")?;
+    let methods: Vec<&str> = methods.iter().filter_map(Value::as_str).collect();
+    writeln!(
+        source,
+        "            m::BytesRule {{ methods: &{methods:?}, path: {:?}, description: {:?}, media_type: {:?} }},",
+        text("path"),
+        text("description"),
+        text("media_type"),
+    )?;
+    Ok(())
+}
+
+/// The comment before what stands at this path of the file (`SourceCodeInfo.Location` in `descriptor.proto`).
+fn doc(file: &FileDescriptor, path: &[i32]) -> String {
+    let info = file.file_descriptor_proto().source_code_info.as_ref();
+    let location = info.and_then(|info| info.location.iter().find(|location| location.path == path));
+    let comment = location.map_or("", |location| location.leading_comments());
+    comment.lines().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
 /// `Outer.Inner` of the package as `OUTER_INNER`.

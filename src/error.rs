@@ -239,6 +239,37 @@ impl Reason {
             Self::Internal => row("INTERNAL", Code::Internal, 500, Retry::No),
         }
     }
+
+    /// The reason of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.row().name == name)
+    }
+
+    /// When it is given, in a few words.
+    pub fn when(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "malformed, an unknown field, a bad id or token",
+            Self::ChecksumMismatch => "a checksum or size does not match the bytes",
+            Self::NotAnImage => "the bytes are no image that is taken",
+            Self::TypeMismatch => "the bytes are another kind of image than claimed",
+            Self::Unauthenticated => "no or bad credentials",
+            Self::PermissionDenied => "not allowed, such as a page of another origin",
+            Self::NotFound => "not there",
+            Self::AlreadyExists => "the name is taken",
+            Self::VersionMoved => "another version is kept than the one named",
+            Self::RequestIdReused => "the request id was used for other content",
+            Self::TooLarge => "over a limit",
+            Self::Busy => "too much at once",
+            Self::Unavailable => "the store does not answer, or takes no writes",
+            Self::OutOfRange => "a range beyond the end",
+            Self::DeadlineExceeded => "the caller's deadline passed",
+            Self::NoSpace => "the store is full",
+            Self::DataLoss => "stored bytes are damaged",
+            Self::Aborted => "an upload ended before it was whole",
+            Self::Unimplemented => "nothing here does that",
+            Self::Internal => "a defect of the server; its log says which",
+        }
+    }
 }
 
 /// A detail of `google/rpc/error_details.proto`, each kind at most once in an error (AIP-193).

@@ -1,12 +1,14 @@
-//! The page at `/` and its assets, out of the binary.
+//! The pages at `/` and `/docs` and their assets, out of the binary; and `/openapi.json`.
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::routing::get;
+use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rust_embed::{EmbeddedFile, RustEmbed};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Reason};
 use crate::wire::{self, content_coding, validator};
@@ -19,19 +21,34 @@ struct Dist;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `/` and `/assets/`.
-pub(crate) fn router() -> Router {
-    Router::new().route("/", get(|headers: HeaderMap| async move { file("index.html", &headers).await })).route(
-        "/assets/{*path}",
-        get(|Path(path): Path<String>, headers: HeaderMap| async move { file(&format!("assets/{path}"), &headers).await }),
+/// `/`, `/assets/`, and where there is a description of the API, that at `/openapi.json` and the page `/docs` that shows it.
+pub(crate) fn router(openapi: Option<String>) -> Router {
+    let router =
+        Router::new().route("/", get(|headers: HeaderMap| async move { file("index.html", &headers).await })).route(
+            "/assets/{*path}",
+            get(|Path(path): Path<String>, headers: HeaderMap| async move {
+                file(&format!("assets/{path}"), &headers).await
+            }),
+        );
+    let Some(openapi) = openapi else { return router };
+    let tag = tag(&Sha256::digest(&openapi));
+    let openapi = Bytes::from(openapi);
+    router.route("/docs", get(|headers: HeaderMap| async move { file("docs.html", &headers).await })).route(
+        "/openapi.json",
+        get(|headers: HeaderMap| async move {
+            content_coding::encoded(&headers, answer(openapi, "openapi.json", &tag, &headers)).await
+        }),
     )
 }
 
 async fn file(path: &str, headers: &HeaderMap) -> Response<Body> {
     match Dist::get(path) {
         // What is no text is packed already.
-        Some(found) if is_text(path) => content_coding::encoded(headers, answer(&found, path, headers)).await,
-        Some(found) => answer(&found, path, headers),
+        Some(EmbeddedFile { data, metadata }) => {
+            let etag = tag(&metadata.sha256_hash());
+            let answer = answer(data.into_owned().into(), path, &etag, headers);
+            if is_text(path) { content_coding::encoded(headers, answer).await } else { answer }
+        }
         None => {
             let message = format!("there is nothing at /{}", path.escape_default());
             wire::json_refusal(&Error::new(Reason::NotFound, message))
@@ -39,20 +56,23 @@ async fn file(path: &str, headers: &HeaderMap) -> Response<Body> {
     }
 }
 
-fn answer(found: &EmbeddedFile, path: &str, headers: &HeaderMap) -> Response<Body> {
-    let etag = format!("\"{}\"", hex::encode(&found.metadata.sha256_hash()[..16]));
-    let known = validator::is_known(headers, &etag);
+fn tag(sha256: &[u8]) -> String {
+    format!("\"{}\"", hex::encode(&sha256[..16]))
+}
+
+fn answer(data: Bytes, path: &str, etag: &str, headers: &HeaderMap) -> Response<Body> {
+    let known = validator::is_known(headers, etag);
     let mut response = Response::new(Body::empty());
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
-        *response.body_mut() = Body::from(found.data.clone().into_owned());
+        *response.body_mut() = Body::from(data);
     }
     // Vite names assets by their content; the page names the assets.
     let cache = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
     let texts: [(HeaderName, &str); 6] = [
         (header::CONTENT_TYPE, media_type(path)),
-        (header::ETAG, &etag),
+        (header::ETAG, etag),
         (header::CACHE_CONTROL, cache),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -75,6 +95,7 @@ fn is_text(path: &str) -> bool {
 fn media_type(path: &str) -> &'static str {
     match path.rsplit('.').next() {
         Some("html") => "text/html; charset=utf-8",
+        Some("json") => "application/json",
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",

@@ -12,10 +12,11 @@ use http::{HeaderValue, Response, StatusCode, header};
 use tokio::net::TcpListener;
 
 use crate::error::{Error, Reason, Result};
-use crate::guard::{self, Policy};
+use crate::guard::{self, Access, Policy};
 use crate::image::Images;
 use crate::proto::wirephoto::v1::table::IMAGE_SERVICE;
 use crate::wire::method::Method;
+use crate::wire::openapi::{About, Document};
 use crate::wire::{self, Limits, Wires};
 use crate::{net, page, raw, service};
 
@@ -33,10 +34,12 @@ pub struct App {
     ready: Arc<AtomicBool>,
     tls: Option<Tls>,
     connections: net::Limits,
+    /// Whether anyone may ask what there is to call.
+    reflection: bool,
 }
 
 impl App {
-    /// `reflection` lets anyone ask for the protos.
+    /// `reflection` lets anyone ask for the protos, the page `/docs` and `/openapi.json`.
     ///
     /// # Errors
     /// What was built in is broken.
@@ -44,7 +47,7 @@ impl App {
         let limits = Limits::default();
         let services = service::services(images.clone(), reflection, limits.message).await?;
         let ready = Arc::new(AtomicBool::new(true));
-        Ok(Self { images, services, policy, limits, ready, tls: None, connections: net::Limits::default() })
+        Ok(Self { images, services, policy, limits, ready, tls: None, connections: net::Limits::default(), reflection })
     }
 
     /// Speaks TLS, and nothing else.
@@ -68,15 +71,32 @@ impl App {
 /// A path template in the proto does not parse.
 pub fn router(app: &App) -> Result<Router> {
     let wires = Wires::new(app.services.routes.clone(), TABLES, app.limits).map_err(Error::internal)?;
+    let openapi = app.reflection.then(|| openapi(&app.policy)).transpose()?;
     let probe = Probe { images: app.images.clone(), ready: Arc::clone(&app.ready) };
     let router = Router::new()
         .route("/livez", get(|| async { plain(StatusCode::OK, "ok\n") }))
         .route("/readyz", get(readyz).with_state(probe))
         .merge(raw::router(app.images.clone()))
-        .merge(page::router())
+        .merge(page::router(openapi))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(move |request: Request| wires.clone().call(request));
     Ok(guard::around(router, app.policy.clone(), TABLES))
+}
+
+/// `/openapi.json`.
+fn openapi(policy: &Policy) -> Result<String> {
+    let about = About {
+        title: "Wirephoto",
+        version: env!("CARGO_PKG_VERSION"),
+        description: "An image server. `/v1` is JSON, `/i` is bytes; `x-rpcs` are the calls of gRPC and gRPC-Web, which \
+                      do the same.\n\nWhere GET is, HEAD is too. JSON is proto3's: requests may also name fields as the \
+                      proto does, and write 64-bit integers as numbers.",
+        license: env!("CARGO_PKG_LICENSE"),
+        read_only: policy.anonymous == Access::Read,
+    };
+    let mut document = Document::new(about, TABLES).map_err(Error::internal)?;
+    raw::openapi::describe(&mut document, TABLES).map_err(Error::internal)?;
+    Ok(document.finish().to_string())
 }
 
 /// Serves until `shutdown` completes. Then it is ready no more, and what is running has `drain` to finish.

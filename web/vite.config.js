@@ -1,4 +1,4 @@
-// Builds the page that the server carries: no inline code and no data: URLs, so that a strict
+// Builds the pages that the server carries: no inline code and no data: URLs, so that a strict
 // Content-Security-Policy holds; names from content, so that the same source gives the same bytes.
 import { defineConfig } from "vite";
 
@@ -10,6 +10,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
+    rollupOptions: { input: ["index.html", "docs.html"] },
     target: "es2022",
   },
 });

@@ -19,6 +19,7 @@ mod digest;
 mod form;
 mod headers;
 mod incoming;
+pub mod openapi;
 mod outgoing;
 mod problem;
 mod range;

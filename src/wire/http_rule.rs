@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     segments: Vec<Segment>,
-    variables: Vec<Variable>,
+    variables: Vec<Capture>,
     verb: Option<String>,
 }
 
@@ -28,12 +28,23 @@ enum Segment {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Variable {
+struct Capture {
     /// `image.name`.
     field: String,
     /// The segments it covers.
     start: usize,
     end: usize,
+}
+
+/// A wildcard of a template under a name, as other languages of templates want it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name: of `images/*` the singular `image`.
+    pub name: String,
+    /// The field whose value it is a part of; empty for none.
+    pub field: String,
+    /// Whether it takes any number of segments.
+    pub open_end: bool,
 }
 
 /// What a path gave: field paths and their values, decoded.
@@ -61,7 +72,7 @@ impl Template {
                 for segment in pattern.split('/') {
                     parsed.segments.push(Segment::parse(segment).ok_or_else(|| wrong("a bad segment"))?);
                 }
-                parsed.variables.push(Variable { field: field.to_owned(), start, end: parsed.segments.len() });
+                parsed.variables.push(Capture { field: field.to_owned(), start, end: parsed.segments.len() });
                 path = &variable[close + 1..];
             } else {
                 let end = path.find('/').unwrap_or(path.len());
@@ -107,13 +118,44 @@ impl Template {
         Some(self.variables.iter().map(|variable| self.bind(variable, &parts)).collect())
     }
 
-    fn bind(&self, variable: &Variable, parts: &[&str]) -> Result<(String, String)> {
+    fn bind(&self, variable: &Capture, parts: &[&str]) -> Result<(String, String)> {
         let covers_rest = self.segments[variable.start..variable.end].contains(&Segment::Rest);
         let end = if covers_rest { parts.len() } else { variable.end };
         let covered = parts.get(variable.start..end).unwrap_or_default();
         let single = variable.end - variable.start == 1 && !covers_rest;
         let decoded = covered.iter().map(|part| decode(part, !single)).collect::<Result<Vec<_>>>()?;
         Ok((variable.field.clone(), decoded.join("/")))
+    }
+
+    /// The path with a name for each wildcard, such as `/v1/images/{image}:download`, and the wildcards.
+    pub fn named(&self) -> (String, Vec<Variable>) {
+        let mut path = String::new();
+        let mut named = Vec::new();
+        for (at, segment) in self.segments.iter().enumerate() {
+            path.push('/');
+            let open_end = *segment == Segment::Rest;
+            if let Segment::Literal(literal) = segment {
+                path.push_str(literal);
+                continue;
+            }
+            let capture = self.variables.iter().find(|capture| (capture.start..capture.end).contains(&at));
+            let before = at.checked_sub(1).and_then(|before| self.segments.get(before));
+            let name = match (capture, before) {
+                (Some(capture), _) if capture.end - capture.start == 1 => capture.field.clone(),
+                (_, Some(Segment::Literal(collection))) => {
+                    collection.strip_suffix('s').unwrap_or(collection).to_owned()
+                }
+                _ => format!("segment{at}"),
+            };
+            path.push_str(&format!("{{{name}}}"));
+            let field = capture.map(|capture| capture.field.clone()).unwrap_or_default();
+            named.push(Variable { name, field, open_end });
+        }
+        if let Some(verb) = &self.verb {
+            path.push(':');
+            path.push_str(verb);
+        }
+        (path, named)
     }
 
     /// Sorts the template that says most first: a verb, then literals.
@@ -163,7 +205,7 @@ fn decode(text: &str, keep_slash: bool) -> Result<String> {
 /// What is wrong with the rule, for whoever wrote the proto.
 pub fn check(rule: &HttpRule, template: &Template, method: &Method) -> Result<(), String> {
     let wrong = |what: String| Err(format!("{} {} of {}: {what}", rule.method, rule.template, method.path));
-    for Variable { field, .. } in &template.variables {
+    for Capture { field, .. } in &template.variables {
         let bound = slot(&mut Map::new(), method.input, field).map(|slot| (slot.cardinality, slot.field.kind));
         match bound {
             Err(error) => return wrong(error.to_string()),
@@ -297,6 +339,11 @@ fn text_kind(kind: FieldKind) -> Option<FieldKind> {
         FieldKind::Message(_) => None,
         kind => Some(kind),
     }
+}
+
+/// Whether a query can hold a value of this kind.
+pub fn in_query(kind: FieldKind) -> bool {
+    text_kind(kind).is_some()
 }
 
 /// The JSON of a value that came as text. Whether it fits its type is for the reader of JSON to say.

@@ -7,8 +7,12 @@ use std::fmt;
 pub struct Method {
     /// Full name of the service, such as `wirephoto.v1.ImageService`.
     pub service: &'static str,
+    /// What the proto says of the service.
+    pub service_doc: &'static str,
     /// Name of the RPC, such as `GetImage`.
     pub name: &'static str,
+    /// What the proto says of it.
+    pub doc: &'static str,
     /// Its gRPC path, `/{service}/{name}`.
     pub path: &'static str,
     /// Who streams.
@@ -21,6 +25,11 @@ pub struct Method {
     pub output: &'static Message,
     /// Its JSON routes: the `google.api.http` rule and its additional bindings.
     pub http: &'static [HttpRule],
+    /// Its routes of plain bytes: the option `bytes_routes`.
+    pub bytes: &'static [BytesRule],
+    /// What it can fail with beside what every call can: the option `errors`, `google.rpc.ErrorInfo.reason`s separated by
+    /// spaces.
+    pub errors: &'static str,
 }
 
 /// Which sides of an RPC stream.
@@ -61,6 +70,19 @@ pub struct HttpRule {
     pub response_body: Option<&'static str>,
 }
 
+/// A route that carries a resource's bytes themselves.
+#[derive(Debug)]
+pub struct BytesRule {
+    /// HTTP methods, upper case.
+    pub methods: &'static [&'static str],
+    /// Path with `{id}` for the last segment of the resource's name.
+    pub path: &'static str,
+    /// What the route does, for people.
+    pub description: &'static str,
+    /// Media type of the bytes, such as `image/*`; empty where there are none.
+    pub media_type: &'static str,
+}
+
 /// What part of the request message an HTTP body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
@@ -76,6 +98,8 @@ pub enum Body {
 pub struct Message {
     /// Full name, such as `wirephoto.v1.Image`.
     pub name: &'static str,
+    /// What the proto says of it.
+    pub doc: &'static str,
     /// Its fields, in the proto's order.
     pub fields: &'static [Field],
     /// The JSON form of its own that `google/protobuf` gives it.
@@ -123,6 +147,8 @@ pub enum WellKnown {
 pub struct Field {
     /// Name in the proto.
     pub name: &'static str,
+    /// What the proto says of it.
+    pub doc: &'static str,
     /// Name in JSON.
     pub json_name: &'static str,
     /// Number on the wire.

@@ -20,6 +20,7 @@ pub mod http_rule;
 pub mod json;
 pub mod metadata;
 pub mod method;
+pub mod openapi;
 mod reply;
 pub mod rest;
 pub mod status;
@@ -99,7 +100,7 @@ impl Spoken {
         let codec = if content_type.ends_with("json") { Codec::Json } else { Codec::Proto };
         let (wire, framed) = if below("/i") {
             (Wire::Bytes, false)
-        } else if path == "/" || below("/assets") || path == "/livez" || path == "/readyz" {
+        } else if path == "/" || below("/assets") || ["/docs", "/livez", "/openapi.json", "/readyz"].contains(&path) {
             (Wire::Page, false)
         } else if content_type.starts_with("application/grpc-web") {
             (Wire::GrpcWeb, true)
@@ -236,6 +237,9 @@ mod tests {
             ("/assets/app.js", "", Wire::Page),
             ("/assetsx", "", Wire::Rest),
             ("/livez", "", Wire::Page),
+            ("/docs", "", Wire::Page),
+            ("/openapi.json", "", Wire::Page),
+            ("/docs/x", "", Wire::Rest),
         ];
         for (path, content_type, wire) in cases {
             let is_rpc = path == "/wirephoto.v1.ImageService/GetImage";

@@ -199,6 +199,39 @@ fn the_official_grpc_web_client_in_chromium() {
     done(desk.command("node").args(["--test", "tests/web/grpc-web.test.mjs"]));
 }
 
+#[test]
+#[ignore = "needs tools: make test"]
+fn the_docs_in_chromium() {
+    let desk = Desk::new();
+    done(desk.command("node").args(["--test", "tests/web/docs.test.mjs"]));
+    desk.is_empty();
+}
+
+#[test]
+#[ignore = "needs tools: make test"]
+fn spectral_finds_nothing_wrong_with_the_openapi_document() {
+    let desk = Desk::new();
+    let document = desk.folder.path().join("openapi.json");
+    done(desk.command("curl").args(["-fsS", "-o"]).arg(&document).arg(format!("{}/openapi.json", desk.server.url)));
+    let mut spectral = desk.command("tests/web/node_modules/.bin/spectral");
+    done(spectral.args(["lint", "--fail-severity=hint", "--ruleset", "tests/tools/spectral.yaml"]).arg(&document));
+}
+
+/// Thousands of requests made of the OpenAPI document, over every operation: each answer is one that it describes.
+#[test]
+#[ignore = "needs tools: make test"]
+fn schemathesis_finds_no_answer_that_is_not_documented() {
+    let desk = Desk::new();
+    let kept = format!("{}/i/kept", desk.server.url);
+    done(desk.command("curl").args(["-fsS", "-T"]).arg(desk.photo()).arg(kept));
+    let mut schemathesis = desk.command("schemathesis");
+    schemathesis.current_dir(desk.folder.path());
+    schemathesis.arg("--config-file").arg(Path::new(ROOT).join("tests/tools/schemathesis.toml"));
+    schemathesis.args(["run", "--max-time", "120", "--no-color"]);
+    let printed = done(schemathesis.arg(format!("{}/openapi.json", desk.server.url)));
+    assert!(printed.contains("Selected: 12/12") && printed.contains("Tested: 12"), "{printed}");
+}
+
 /// Runs an example; it must put the photograph, list it and get the same bytes back.
 #[track_caller]
 fn example(run: impl FnOnce(&Desk) -> Command) {

@@ -22,6 +22,7 @@ mod library;
 mod listing;
 mod metadata;
 mod older;
+mod openapi;
 mod parity;
 mod photo;
 mod process;

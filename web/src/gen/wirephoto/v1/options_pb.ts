@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file wirephoto/v1/options.proto.
  */
 export const file_wirephoto_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("Chp3aXJlcGhvdG8vdjEvb3B0aW9ucy5wcm90bxIMd2lyZXBob3RvLnYxIioKCUJ5dGVzUnVsZRIPCgdtZXRob2RzGAEgAygJEgwKBHBhdGgYAiABKAk6XAoMYnl0ZXNfcm91dGVzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY1Y0DIAMoCzIXLndpcmVwaG90by52MS5CeXRlc1J1bGVSC2J5dGVzUm91dGVzYgZwcm90bzM", [file_google_protobuf_descriptor]);
+  fileDesc("Chp3aXJlcGhvdG8vdjEvb3B0aW9ucy5wcm90bxIMd2lyZXBob3RvLnYxIlMKCUJ5dGVzUnVsZRIPCgdtZXRob2RzGAEgAygJEgwKBHBhdGgYAiABKAkSEwoLZGVzY3JpcHRpb24YAyABKAkSEgoKbWVkaWFfdHlwZRgEIAEoCTpcCgxieXRlc19yb3V0ZXMSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjVjQMgAygLMhcud2lyZXBob3RvLnYxLkJ5dGVzUnVsZVILYnl0ZXNSb3V0ZXM6OAoGZXJyb3JzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY1o0DIAEoCVIGZXJyb3JzYgZwcm90bzM", [file_google_protobuf_descriptor]);
 
 /**
  * A byte route: the resource's bytes themselves as an HTTP body, beside the RPC that carries them in messages.
@@ -33,6 +33,20 @@ export type BytesRule = Message<"wirephoto.v1.BytesRule"> & {
    * @generated from field: string path = 2;
    */
   path: string;
+
+  /**
+   * What the route does, for people.
+   *
+   * @generated from field: string description = 3;
+   */
+  description: string;
+
+  /**
+   * Media type of the bytes, such as `image/*`.
+   *
+   * @generated from field: string media_type = 4;
+   */
+  mediaType: string;
 };
 
 /**
@@ -49,4 +63,12 @@ export const BytesRuleSchema: GenMessage<BytesRule> = /*@__PURE__*/
  */
 export const bytes_routes: GenExtension<MethodOptions, BytesRule[]> = /*@__PURE__*/
   extDesc(file_wirephoto_v1_options, 0);
+
+/**
+ * What this RPC can fail with beside what every call can: `google.rpc.ErrorInfo.reason`s, separated by spaces.
+ *
+ * @generated from extension: string errors = 50902;
+ */
+export const errors: GenExtension<MethodOptions, string> = /*@__PURE__*/
+  extDesc(file_wirephoto_v1_options, 1);
 
