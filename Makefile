@@ -25,7 +25,7 @@ test: tools build ## Run every test, outside clients and the browser included
 		$(TOOLS)/test.log
 
 .PHONY: conformance
-conformance: tools ## Hold gRPC and gRPC-Web to the Connect conformance suite: no case may fail
+conformance: tools ## Hold Connect, gRPC and gRPC-Web to the Connect conformance suite: no case may fail
 	cargo build --locked --example conformance
 	connectconformance --mode server --conf tests/conformance/config.yaml -- \
 		$${CARGO_TARGET_DIR:-target}/debug/examples/conformance

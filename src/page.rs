@@ -11,7 +11,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Reason};
-use crate::wire::{self, Wire, content_coding};
+use crate::wire::{self, content_coding};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/web/dist"]
@@ -51,7 +51,7 @@ async fn file(path: &str, headers: &HeaderMap) -> Response<Body> {
         }
         None => {
             let message = format!("there is nothing at /{}", path.escape_default());
-            wire::refusal(Wire::Page, &Error::new(Reason::NotFound, message))
+            wire::json_refusal(&Error::new(Reason::NotFound, message))
         }
     }
 }

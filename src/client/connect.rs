@@ -10,6 +10,7 @@ use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -30,6 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Connector {
     tcp: HttpConnector,
     secure: Option<Secure>,
+    alert: Alert,
 }
 
 #[derive(Clone)]
@@ -38,11 +40,10 @@ struct Secure {
     connector: TlsConnector,
     /// Whom the certificate must name.
     name: ServerName<'static>,
-    alert: Alert,
 }
 
-/// What the server found wrong with the client when the client's side of the handshake was over: TLS 1.3 tells of a
-/// missing certificate there, and HTTP/2 only that the connection broke.
+/// What is wrong with a connection that HTTP/2 will only say broke: TLS 1.3 tells of a missing client certificate when
+/// the client's side of the handshake is over, and what speaks no HTTP/2 at all says so in its own way.
 #[derive(Clone, Default)]
 pub(super) struct Alert(Arc<Mutex<Option<String>>>);
 
@@ -79,21 +80,26 @@ impl Connector {
                     let message = format!("{server} has a host that no certificate can name: write another");
                     Error::local(Code::InvalidArgument, message).caused_by(error)
                 })?;
-                Some(Secure { connector: tls.connector(), tls, name, alert })
+                Some(Secure { connector: tls.connector(), tls, name })
             }
         };
-        Ok(Self { tcp, secure })
+        Ok(Self { tcp, secure, alert })
     }
 }
 
 impl Secure {
-    async fn handshake(self, tcp: TcpStream) -> Result<Watched, BoxError> {
+    async fn handshake(self, tcp: Tcp, alert: Alert) -> Result<Watched, BoxError> {
         let stream = match self.connector.connect(self.name, tcp).await {
             Ok(stream) => stream,
             Err(error) => {
-                return Err(match tls_error(&error) {
-                    Some(error) => Disagreement(self.tls.explain(error)).into(),
-                    None => error.into(),
+                return Err(match (tls_error(&error), error.kind()) {
+                    (Some(error), _) => Disagreement(self.tls.explain(error)).into(),
+                    (None, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+                        let message =
+                            "it closed the connection in the TLS handshake: if it speaks no TLS, write http://";
+                        Disagreement(message.to_owned()).into()
+                    }
+                    (None, _) => error.into(),
                 });
             }
         };
@@ -101,7 +107,7 @@ impl Secure {
             let message = "it does not speak HTTP/2 over TLS (ALPN h2): is it a wirephoto server?";
             return Err(Disagreement(message.to_owned()).into());
         }
-        Ok(Watched { stream: TokioIo::new(stream), tls: self.tls, alert: self.alert })
+        Ok(Watched { stream: TokioIo::new(stream), tls: self.tls, alert })
     }
 }
 
@@ -116,12 +122,12 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = self.tcp.call(uri);
-        let secure = self.secure.clone();
+        let (secure, alert) = (self.secure.clone(), self.alert.clone());
         let connect = async move {
-            let tcp = connecting.await?;
+            let stream = connecting.await?.into_inner();
             Ok(match secure {
-                None => Box::new(tcp) as Box<dyn Io>,
-                Some(secure) => Box::new(secure.handshake(tcp.into_inner()).await?),
+                None => Box::new(TokioIo::new(Tcp { stream, greeted: Some(alert) })) as Box<dyn Io>,
+                Some(secure) => Box::new(secure.handshake(Tcp { stream, greeted: None }, alert).await?),
             })
         };
         Box::pin(async move {
@@ -137,9 +143,68 @@ pub(super) trait Io: Read + Write + Unpin + Send {}
 
 impl<T: Read + Write + Unpin + Send> Io for T {}
 
+/// A TCP connection to which all can be written: what the other side said before it closed can still be read, and then
+/// its end, where a failed write would be all that is known.
+struct Tcp {
+    stream: TcpStream,
+    /// Where to tell of a first byte that is not HTTP/2's, until it came.
+    greeted: Option<Alert>,
+}
+
+impl AsyncRead for Tcp {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if let Some(alert) = self.greeted.take() {
+            match buf.filled().get(before) {
+                // A TLS record that holds an alert (RFC 8446, section 5.1).
+                Some(21) => alert.set(Some("it speaks TLS: write https://".to_owned())),
+                Some(b'H') => alert.set(Some("it does not speak HTTP/2: is it a wirephoto server?".to_owned())),
+                _ => {}
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        Poll::Ready(unless_closed(written, buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        Poll::Ready(unless_closed(written, bufs.iter().map(|buf| buf.len()).sum()))
+    }
+}
+
+fn unless_closed(written: io::Result<usize>, all: usize) -> io::Result<usize> {
+    match written {
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(all),
+        written => written,
+    }
+}
+
 /// A TLS connection that remembers what ended it.
 struct Watched {
-    stream: TokioIo<TlsStream<TcpStream>>,
+    stream: TokioIo<TlsStream<Tcp>>,
     tls: Tls,
     alert: Alert,
 }

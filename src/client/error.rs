@@ -28,6 +28,8 @@ enum Reached {
     Nobody,
     /// It left, and the connection broke before its end.
     Perhaps,
+    /// It left, and its time was over before an answer came.
+    Silence,
     /// The server answered, or it was never to leave.
     Server,
 }
@@ -59,7 +61,8 @@ impl Error {
 
     /// The caller's time ran out on this side.
     pub(super) fn out_of_time() -> Self {
-        Self::local(Code::DeadlineExceeded, "the call did not end in the time it was given")
+        let error = Self::local(Code::DeadlineExceeded, "the call did not end in the time it was given");
+        Self { reached: Reached::Silence, ..error }
     }
 
     pub(super) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -134,7 +137,7 @@ impl Error {
         self.reached == Reached::Nobody
     }
 
-    /// Whether there was no connection, or it broke.
+    /// Whether there was no connection, it broke, or nothing came.
     pub(super) fn is_lost(&self) -> bool {
         self.reached != Reached::Server
     }

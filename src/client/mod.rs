@@ -1,10 +1,14 @@
 //! The client library: lazy connections, streaming transfers, every byte verified, and what can be mended mended.
 //!
-//! A call that a server could not take, or whose connection broke, is made again, up to three times in all and within
-//! its deadline: only one that has no side effects or carries a request id, which every changing call of a [`Client`]
-//! does. The pauses between grow and differ by chance; a pause that the server names (`google.rpc.RetryInfo`) is kept. A
-//! download that breaks off goes on where it was, as long as the image has the same bytes; the upload of a file begins
-//! again. What a stream gives is sent once.
+//! A [`Client`] holds one lazy HTTP/2 connection to each of its servers ([`ClientOptions::servers`]), or to each
+//! address of a name that has several. Calls go to them in turn; one that cannot be reached is left out until a health
+//! check, made beside the calls, finds it back. An `https` server is held to the CAs of [`ClientOptions::tls`].
+//!
+//! Every call has a deadline. Within it, one that a server could not take (UNAVAILABLE, its own DEADLINE_EXCEEDED), or
+//! whose connection broke, is made again, up to three times in all: only one that has no side effects or carries a
+//! request id, which every changing call of a [`Client`] does. The pauses between grow and differ by chance; a pause
+//! that the server names (`google.rpc.RetryInfo`) is kept. A download that breaks off goes on where it was, as long as
+//! the image has the same bytes; the upload of a file begins again. What a stream gives is sent once.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), wirephoto::client::Error> {
@@ -65,8 +69,8 @@ const MAX_MESSAGE: usize = 16 << 20;
 /// Images a page of a listing asks for.
 const PAGE_SIZE: i32 = 200;
 
-/// A client of one server, or of several that serve the same images. Clones are cheap and share one HTTP/2 connection to
-/// each, made when it is first needed and made again when it breaks.
+/// A client of one server, or of several that serve the same images. Clones are cheap and share one HTTP/2 connection
+/// to each, made when it is first needed and made again when it breaks.
 #[derive(Clone)]
 pub struct Client {
     pool: Arc<Pool>,
@@ -267,7 +271,8 @@ impl Client {
         Answer: Future<Output = Result<T, Trouble>>,
     {
         let backend = deadline.limit(self.pool.pick()).await??;
-        match deadline.limit(call(backend.channel(), deadline)).await? {
+        let answer = deadline.limit(call(backend.channel(), deadline)).await;
+        match answer.unwrap_or_else(|silence| Err(Trouble::Silence(silence))) {
             Ok(answer) => {
                 backend.answered();
                 Ok((answer, backend))
@@ -306,9 +311,10 @@ fn service(channel: Channel) -> Service {
     ImageServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE)
 }
 
-/// Why an attempt did not go well: by the call, or by what was to be sent.
+/// Why an attempt did not go well: by the call, by the caller's time, or by what was to be sent.
 enum Trouble {
     Status(tonic::Status),
+    Silence(Error),
     Own(Error),
 }
 

@@ -19,8 +19,8 @@ pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 pub struct ClientOptions {
     /// Where it is; where they are, if several serve the same images.
     pub servers: Servers,
-    /// Whom to trust and which certificate to show, where a server's URL begins with `https`. Without it the system's CAs
-    /// are trusted and no certificate is shown.
+    /// Whom to trust and which certificate to show, where a server's URL begins with `https`. Without it the system's
+    /// CAs are trusted and no certificate is shown.
     pub tls: Option<Tls>,
     /// Bearer token sent with every call.
     pub token: Option<Token>,

@@ -10,8 +10,8 @@ use crate::proto::wirephoto::v1::table::IMAGE_SERVICE;
 
 /// What a call without bytes may take unless the caller says otherwise.
 const DEFAULT_CALL: Duration = Duration::from_secs(30);
-/// What a transfer may take: the longest a server grants. A large image on a slow line takes what it takes, and keepalive
-/// finds a server that is gone.
+/// What a transfer may take: the longest a server grants. A large image on a slow line takes what it takes, and
+/// keepalive finds a server that is gone.
 const DEFAULT_TRANSFER: Duration = Duration::from_secs(6 * 3600);
 /// A pause that a server names is waited for up to here; a longer one is the caller's to wait for.
 const LONGEST_NAMED_PAUSE: Duration = Duration::from_secs(60);
@@ -61,7 +61,8 @@ impl Deadline {
     }
 }
 
-/// Whether a call of `method` may arrive twice: it has no side effects, or its request id lets the server know it again.
+/// Whether a call of `method` may arrive twice: it has no side effects, or its request id lets the server know it
+/// again.
 pub(super) fn repeatable(method: &str, request_id: &str) -> bool {
     let no_side_effects = IMAGE_SERVICE.iter().any(|known| known.name == method && known.no_side_effects);
     no_side_effects || !request_id.is_empty()

@@ -29,8 +29,8 @@ const MAX_FRAME: u32 = 1 << 20;
 
 const USER_AGENT: &str = concat!("wirephoto/", env!("CARGO_PKG_VERSION"));
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// In an upload the ping queues behind what the kernel has taken already, up to 4 MiB: 20 seconds at 1.7 Mbit/s, where 5
-/// would cut whoever has less than 7.
+/// In an upload the ping queues behind what the kernel has taken already, up to 4 MiB: 20 seconds at 1.7 Mbit/s, where
+/// 5 would cut whoever has less than 7.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an address that was gone has to answer that it is back.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,42 +116,56 @@ impl Pool {
     /// Looks the names up. Addresses that stay keep their connections.
     async fn resolve(&self) -> Result<Vec<Arc<Backend>>, Error> {
         let mut found = Vec::new();
-        let mut named = false;
         for server in self.servers.iter() {
-            named |= !server.is_address();
-            let addresses = addresses(server).await;
-            if addresses.is_empty() {
-                found.push((server, None));
-            }
-            found.extend(addresses.into_iter().map(|address| (server, Some(address))));
+            found.push((server, addresses(server).await));
         }
         let mut known = lock(&self.known);
-        let mut backends = Vec::with_capacity(found.len());
-        for (server, address) in found {
-            let kept = known.backends.iter().find(|old| old.server == *server && old.address == address);
-            backends.push(match kept {
-                Some(kept) => Arc::clone(kept),
-                None => Arc::new(Backend::new(server.clone(), address, self.tls.as_ref())?),
-            });
+        let mut backends = Vec::new();
+        for (server, addresses) in found {
+            let mut old = known.backends.iter().filter(|old| old.server == *server).peekable();
+            let addresses = match addresses {
+                // What was known serves until the name can be looked up again.
+                Addresses::Unknown if old.peek().is_some() => {
+                    backends.extend(old.cloned());
+                    continue;
+                }
+                Addresses::Unknown | Addresses::One => vec![None],
+                Addresses::Several(addresses) => addresses.into_iter().map(Some).collect(),
+            };
+            let old: Vec<_> = old.collect();
+            for address in addresses {
+                backends.push(match old.iter().find(|old| old.address == address) {
+                    Some(kept) => Arc::clone(kept),
+                    None => Arc::new(Backend::new(server.clone(), address, self.tls.as_ref())?),
+                });
+            }
         }
+        let named = self.servers.iter().any(|server| !server.is_address());
         known.backends.clone_from(&backends);
         known.stale = named.then(|| Instant::now() + RESOLVED_FOR);
         Ok(backends)
     }
 }
 
-/// The addresses to share calls among; none when the connection shall find its own way. It does so for a name with one
-/// address of each kind, which is one server, and for one that cannot be looked up, which it will tell.
-async fn addresses(server: &Server) -> Vec<SocketAddr> {
+/// What a server's name stands for.
+enum Addresses {
+    /// One server, to which the connection finds its own way: an address, or a name with one of each kind.
+    One,
+    Several(Vec<SocketAddr>),
+    /// It cannot be looked up, which the connection will tell.
+    Unknown,
+}
+
+async fn addresses(server: &Server) -> Addresses {
     if server.is_address() {
-        return Vec::new();
+        return Addresses::One;
     }
-    let Ok(found) = tokio::net::lookup_host((server.host(), server.port())).await else { return Vec::new() };
+    let Ok(found) = tokio::net::lookup_host((server.host(), server.port())).await else { return Addresses::Unknown };
     let mut found: Vec<SocketAddr> = found.collect();
     found.sort();
     found.dedup();
     let several = |kind: fn(&IpAddr) -> bool| found.iter().filter(|address| kind(&address.ip())).count() > 1;
-    if several(IpAddr::is_ipv4) || several(IpAddr::is_ipv6) { found } else { Vec::new() }
+    if several(IpAddr::is_ipv4) || several(IpAddr::is_ipv6) { Addresses::Several(found) } else { Addresses::One }
 }
 
 impl Backend {
@@ -227,6 +241,7 @@ impl Backend {
     pub(super) fn failed(&self, trouble: Trouble) -> Error {
         let error = match trouble {
             Trouble::Own(error) => return error,
+            Trouble::Silence(error) => error,
             Trouble::Status(status) => Error::from_status(status, &self.server),
         };
         let error = match self.alert.get() {

@@ -38,8 +38,8 @@ impl Tls {
     /// Reads the files.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] when one cannot be read or used, `cert` or `key` is without the other, or they are not of
-    /// one pair.
+    /// [`Code::InvalidArgument`] when one cannot be read or used, `cert` or `key` is without the other, or they are not
+    /// of one pair.
     pub fn load(files: &TlsFiles) -> Result<Self, Error> {
         let roots = match &files.ca {
             Some(path) => roots_of(path)?,
@@ -118,10 +118,10 @@ impl Tls {
                 "it lets in only clients with a certificate: give one by --tls-cert and --tls-key".to_owned()
             }
             E::AlertReceived(alert) if self.0.client_auth_cert_resolver.has_certs() => format!(
-                "it refuses the client certificate ({alert:?}): give a valid one of a CA that it trusts by --tls-cert and \
-                 --tls-key"
+                "it refuses the client certificate ({alert:?}): give a valid one of a CA that it trusts by --tls-cert \
+                 and --tls-key"
             ),
-            E::InvalidMessage(_) => "it does not speak TLS: write http://, if that is how it is meant".to_owned(),
+            E::InvalidMessage(_) => "it does not speak TLS: write http://".to_owned(),
             error => format!("TLS failed: {error}"),
         }
     }

@@ -108,8 +108,8 @@ impl Server {
             .max_frame_size(limits::MAX_FRAME)
             .max_concurrent_streams(limits::MAX_STREAMS)
             .max_header_list_size(limits::MAX_HEADERS)
-            .keep_alive_interval(limits::KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT);
+            .keep_alive_interval(self.limits.ping)
+            .keep_alive_timeout(self.limits.pong);
         builder
     }
 }

@@ -12,8 +12,6 @@ use crate::proto::google::rpc;
 use crate::well_known::Any;
 
 /// The error as `google.rpc.Status`: an `ErrorInfo` always, each other detail at most once (AIP-193).
-///
-/// A deadline's passing has none: the caller's own library may notice it first, and it knows no more than the code.
 pub fn rpc_status(error: &Error) -> rpc::Status {
     let mut metadata = BTreeMap::new();
     let mut details = Vec::new();
@@ -24,9 +22,7 @@ pub fn rpc_status(error: &Error) -> rpc::Status {
         }
     }
     let info = rpc::ErrorInfo { reason: error.reason.row().name.to_owned(), domain: DOMAIN.to_owned(), metadata };
-    if error.code() != Code::DeadlineExceeded {
-        details.insert(0, Any::pack("google.rpc.ErrorInfo", &info));
-    }
+    details.insert(0, Any::pack("google.rpc.ErrorInfo", &info));
     rpc::Status { code: error.code() as i32, message: error.message.clone().into_owned(), details }
 }
 
@@ -103,7 +99,7 @@ pub fn json(status: &rpc::Status) -> Vec<u8> {
 }
 
 /// Whole seconds of the status's `RetryInfo`, rounded up.
-fn retry_after(status: &rpc::Status) -> Option<u64> {
+pub(super) fn retry_after(status: &rpc::Status) -> Option<u64> {
     let info = status.details.iter().find(|detail| detail.type_name() == "google.rpc.RetryInfo")?;
     let delay = rpc::RetryInfo::decode(Bytes::clone(&info.value)).ok()?.retry_delay?;
     Some(u64::try_from(delay.seconds).ok()? + u64::from(delay.nanos > 0))

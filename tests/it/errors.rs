@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message as _;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -127,12 +128,12 @@ async fn a_checksum_that_does_not_match() {
 
 #[tokio::test]
 async fn bad_ids() {
-    for id in ["a..b", "-a", "x%y", &"x".repeat(129)] {
+    for id in ["a..b", "-a", "x y", "a/b", "a\0b", "a:download", "é", &"x".repeat(129)] {
         let mut request = create(photo("photo.jpg"));
-        request.image_id = id.replace("%", " ");
+        request.image_id = id.to_owned();
         let server = Server::start().await;
         let http = reqwest::Client::new();
-        let path = format!("/i/{}", id.replace('%', "%20"));
+        let path = format!("/i/{}", utf8_percent_encode(id, NON_ALPHANUMERIC));
         let json = serde_json::to_value(&request).unwrap();
         Failure {
             reason: Reason::InvalidRequest,

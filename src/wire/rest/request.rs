@@ -64,7 +64,7 @@ fn too_large(limit: usize) -> Refusal {
 }
 
 fn unknown_coding(name: &str) -> Refusal {
-    let message = format!("content encoding `{}`: send gzip, zstd or none", name.escape_default());
+    let message = format!("content encoding `{}`: send gzip, zstd, deflate or none", name.escape_default());
     let error = Error::new(Reason::InvalidRequest, message);
     let mut refusal = Refusal::with_status(error, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     refusal.header = Some((header::ACCEPT_ENCODING, HeaderValue::clone(&ACCEPTED)));
