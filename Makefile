@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 TOOLS := $(abspath $(or $(WIREPHOTO_TOOLS),target/tools))
 export WIREPHOTO_TOOLS := $(TOOLS)
 export PATH := $(TOOLS)/bin:$(TOOLS)/python/bin:$(PATH)
+# Where `make bench-peers` builds what it measures.
+export PEERS := $(abspath $(or $(PEERS),target/peers))
 # A test that fails shows where.
 export RUST_BACKTRACE ?= 1
 
@@ -78,6 +80,11 @@ fuzz: ## Give each target of fuzz/ hostile input, for FUZZ_SECONDS (20) each
 .PHONY: tools
 tools: ## Install what the tests need into target/tools
 	@tests/tools/setup
+
+.PHONY: bench-peers
+bench-peers: build ## Measure beside nginx and other gRPC servers; ARGS='--only gRPC --rounds 3', ARGS=--help
+	benches/peers/build
+	$(PEERS)/bench-peers --peers $(PEERS) --wirephoto $(or $(CARGO_TARGET_DIR),target)/release/wirephoto $(ARGS)
 
 .PHONY: image-test
 image-test: tools ## Build the container image with buildah from local bases, run it and talk to it (15 minutes)

@@ -39,6 +39,11 @@ pub enum Command {
     Rm(RmArgs),
     /// Ask a server whether it serves.
     Health(HealthArgs),
+    /// Measure which wire moves images fastest on this machine, and at what cost.
+    Bench(BenchArgs),
+    /// A process of a benchmark, which the benchmark starts.
+    #[command(hide = true, after_help = "`wirephoto bench` starts it: wirephoto bench-part PART")]
+    BenchPart(BenchPartArgs),
     /// Print the proto's descriptors, for tools that cannot ask a server by reflection.
     #[command(after_help = "A serialised google.protobuf.FileDescriptorSet.\n\n\
                             Example:\n  wirephoto descriptors > wirephoto.protoset\n  \
@@ -245,6 +250,101 @@ pub struct HealthArgs {
     /// The server.
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "Without --server it starts a server of its own, in a temporary folder, and removes both.\n\n\
+                        Examples:\n  wirephoto bench --quick\n  wirephoto bench --html report.html\n  \
+                        wirephoto bench --rtt 10ms --ways h1,grpc --scenarios burst,claims\n  \
+                        wirephoto bench --server http://images.internal:8080 --json > report.json")]
+pub struct BenchArgs {
+    /// Measure this server, which runs already, as http://HOST:PORT; images are put there and deleted again
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// Ways to measure, parted by commas; `grpc` stands for all that begin so [default: all]
+    #[arg(long, value_name = "WAYS")]
+    pub ways: Option<String>,
+    /// Scenarios to measure, parted by commas; `claims` is the experiments behind the claims [default: all]
+    #[arg(long, value_name = "SCENARIOS")]
+    pub scenarios: Option<String>,
+    /// Size of a large image [default: 60MB]
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<String>,
+    /// How often each way is measured in each scenario [default: as the scenario needs]
+    #[arg(long, value_name = "NUMBER")]
+    pub rounds: Option<u32>,
+    /// How long a measurement lasts in which as much as possible goes through [default: 500ms, --quick 100ms]
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<String>,
+    /// Requests at once where as much as possible goes through [default: 8, --quick 4]
+    #[arg(long, value_name = "NUMBER")]
+    pub concurrency: Option<u32>,
+    /// Sizes of messages in which the claim on chunks is tried, parted by commas [default: 4KiB,64KiB,1MiB]
+    #[arg(long, value_name = "SIZES")]
+    pub chunk: Option<String>,
+    /// Distance to add, there and back, such as 10ms
+    #[arg(long, value_name = "TIME")]
+    pub rtt: Option<String>,
+    /// Line to emulate, such as 100mbit or 1gbit
+    #[arg(long, value_name = "BITS")]
+    pub bandwidth: Option<String>,
+    /// Speak TLS
+    #[arg(long)]
+    pub tls: bool,
+    /// Take half a minute rather than five: without the scenarios that wait, and less sure
+    #[arg(long)]
+    pub quick: bool,
+    /// Write a page with plots to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print JSON (docs/benchmarks.md describes it) instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench-part`.
+#[derive(Debug, Args)]
+pub struct BenchPartArgs {
+    /// Which part.
+    #[command(subcommand)]
+    pub part: BenchPart,
+}
+
+/// The processes of a benchmark. Each ends when its stdin does.
+#[derive(Debug, Subcommand)]
+pub enum BenchPart {
+    /// `serve`.
+    Server(ServeArgs),
+    /// The benchmark's own endpoint.
+    Endpoint {
+        /// Folder of images.
+        #[arg(long)]
+        folder: PathBuf,
+        /// Certificate.
+        #[arg(long, requires = "tls_key")]
+        tls_cert: Option<PathBuf>,
+        /// Its key.
+        #[arg(long)]
+        tls_key: Option<PathBuf>,
+    },
+    /// A client that goes one way.
+    Client,
+    /// A relay that adds distance.
+    Relay {
+        /// Where it leads.
+        #[arg(long)]
+        to: std::net::SocketAddr,
+        /// Microseconds there and back.
+        #[arg(long)]
+        rtt_us: u64,
+        /// Microseconds the first connection stands still.
+        #[arg(long)]
+        stall_us: u64,
+        /// Bits a second.
+        #[arg(long)]
+        bits: Option<u64>,
+    },
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

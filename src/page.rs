@@ -11,7 +11,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Reason};
-use crate::wire::{self, content_coding};
+use crate::wire::{self, content_coding, validator};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/web/dist"]
@@ -61,8 +61,7 @@ fn tag(sha256: &[u8]) -> String {
 }
 
 fn answer(data: Bytes, path: &str, etag: &str, headers: &HeaderMap) -> Response<Body> {
-    let known = headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
-    let known = known.is_some_and(|tag| tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes());
+    let known = validator::is_known(headers, etag);
     let mut response = Response::new(Body::empty());
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;

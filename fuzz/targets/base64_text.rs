@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
         if followed.is_err() {
             return;
         }
-        deframer.push(piece);
+        deframer.push(axum::body::Bytes::copy_from_slice(piece));
     }
     let messages = std::iter::from_fn(|| deframer.next_message()).map(|(_, message)| message.len() as u32);
     let messages: Vec<u32> = messages.collect();

@@ -32,6 +32,7 @@ mod error;
 mod options;
 mod policy;
 mod pool;
+pub(crate) mod raw;
 mod tls;
 mod upload;
 

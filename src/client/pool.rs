@@ -20,12 +20,12 @@ use super::{Error, Trouble};
 use crate::error::Code;
 
 /// Bytes a download may send ahead of its reader: enough for a fast, distant server never to wait for us.
-const STREAM_WINDOW: u32 = 8 << 20;
+pub(super) const STREAM_WINDOW: u32 = 8 << 20;
 /// The same for all streams of a connection together, which is the most HTTP/2 has: 250 streams that nobody reads leave
 /// room in it, so that they cannot hold up a call beside them.
-const CONNECTION_WINDOW: u32 = i32::MAX as u32;
+pub(super) const CONNECTION_WINDOW: u32 = i32::MAX as u32;
 /// A server that sends large frames spends a third of the CPU on them.
-const MAX_FRAME: u32 = 1 << 20;
+pub(super) const MAX_FRAME: u32 = 1 << 20;
 
 const USER_AGENT: &str = concat!("wirephoto/", env!("CARGO_PKG_VERSION"));
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);

@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share: a client, names, failures and exit codes.
 
 mod bar;
+mod bench;
 mod descriptors;
 mod get;
 mod health;
@@ -111,6 +112,8 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Show(args) => interruptible(show::run(args)).await,
         Command::Rm(args) => interruptible(rm::run(args)).await,
         Command::Health(args) => interruptible(health::run(args)).await,
+        Command::Bench(args) => bench::run(&args).await,
+        Command::BenchPart(args) => bench::part(args.part).await,
         Command::Descriptors => descriptors::run(),
         Command::Version => version::run(),
     }

@@ -19,7 +19,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use futures::FutureExt as _;
 use http::header::{self, HeaderName};
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, StatusCode};
 use tower::util::option_layer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -86,7 +86,11 @@ pub fn around(router: Router, policy: Policy, tables: &'static [&'static [Rpc]])
                     Ok(None) => Ok(next.run(request).await),
                     Err(error) => Err(error),
                 };
-                answered.unwrap_or_else(|error| refuse(spoken, &error))
+                let mut answer = answered.unwrap_or_else(|error| refuse(spoken, &error));
+                if answer.status() == StatusCode::UNAUTHORIZED {
+                    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
+                answer
             }
         }))
         .layer(option_layer(cors))

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::trace::{TRACEPARENT, Trace};
 use crate::wire::method::Method as Rpc;
+use crate::wire::status::Outcome;
 use crate::wire::{self, Spoken, Wire};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,6 +51,7 @@ pub(super) async fn observe(tables: &'static [&'static [Rpc]], mut request: Requ
     }
     entry.status = response.status().as_u16();
     entry.grpc_status = grpc_status(response.headers());
+    entry.outcome = response.extensions().get().cloned();
     response.map(|body| {
         // A body that has nothing to send is not asked for it.
         entry.complete = body.is_end_stream();
@@ -85,6 +87,7 @@ struct Entry {
     path: String,
     status: u16,
     grpc_status: Option<u8>,
+    outcome: Option<Outcome>,
     bytes: u64,
     complete: bool,
 }
@@ -100,6 +103,7 @@ impl Entry {
             path: request.uri().path().to_owned(),
             status: 0,
             grpc_status: None,
+            outcome: None,
             bytes: 0,
             complete: false,
         }
@@ -110,6 +114,7 @@ impl Drop for Entry {
     /// Also when the caller left before there was an answer: `status` is then 0.
     fn drop(&mut self) {
         let _entered = self.span.enter();
+        let outcome = self.outcome.as_ref().and_then(Outcome::get).map(|code| code as u8);
         tracing::info!(
             target: "wirephoto::access",
             wire = self.wire.name(),
@@ -117,7 +122,7 @@ impl Drop for Entry {
             method = %self.method,
             path = ?self.path,
             status = self.status,
-            grpc_status = self.grpc_status,
+            grpc_status = self.grpc_status.or(outcome),
             bytes = self.bytes,
             ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
             complete = self.complete,

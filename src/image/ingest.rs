@@ -182,12 +182,17 @@ struct Part {
     whole: Vec<Bytes>,
     small: BytesMut,
     len: usize,
+    /// Bytes of small pieces that the part before had in a row: as many may come again.
+    expected: usize,
 }
 
 impl Part {
     fn push(&mut self, bytes: Bytes) {
         self.len += bytes.len();
         if bytes.len() < SMALL {
+            if self.small.is_empty() {
+                self.small.reserve(self.expected);
+            }
             self.small.extend_from_slice(&bytes);
         } else {
             self.seal();
@@ -197,7 +202,8 @@ impl Part {
 
     fn seal(&mut self) {
         if !self.small.is_empty() {
-            self.whole.push(self.small.split().freeze());
+            self.expected = self.small.len();
+            self.whole.push(std::mem::take(&mut self.small).freeze());
         }
     }
 

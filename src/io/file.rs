@@ -5,78 +5,135 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{self, Stream};
-use tokio::task::{self, JoinHandle};
+use tokio::task;
 
-/// Bytes read at a time: large enough that a hop to the blocking pool costs nothing beside the copy.
-pub(crate) const PIECE: u64 = 512 * 1024;
+/// Bytes read at a time: large enough that a hop to the blocking pool costs little beside the copy.
+pub(crate) const PIECE: u64 = 256 * 1024;
 
-/// The bytes of `range`, in pieces of at most [`PIECE`], at most one of them read ahead.
+/// The bytes of `range`, in pieces of at most [`PIECE`], each read when it is asked for.
 ///
 /// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`]; an error ends the stream.
 pub(crate) fn pieces(file: Arc<File>, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let state = Pieces { file, range, ahead: None };
-    stream::unfold(state, |mut state| async move {
-        let piece = state.next().await?;
-        if piece.is_err() {
-            state.stop();
+    stream::try_unfold((file, range), |(file, range)| async move {
+        let end = range.end.min(range.start.saturating_add(PIECE));
+        if range.start >= end {
+            return Ok(None);
         }
-        Some((piece, state))
+        let piece = read(&file, range.start..end).await?;
+        Ok(Some((piece, (file, end..range.end))))
     })
 }
 
-struct Pieces {
-    file: Arc<File>,
-    /// What has not been asked for yet.
-    range: Range<u64>,
-    ahead: Option<JoinHandle<io::Result<Bytes>>>,
-}
-
-impl Pieces {
-    async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        let reading = match self.ahead.take() {
-            Some(ahead) => ahead,
-            None => self.read()?,
-        };
-        let piece = reading.await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
-        self.ahead = self.read();
-        Some(piece)
-    }
-
-    /// Starts reading the next piece, if there is one.
-    fn read(&mut self) -> Option<JoinHandle<io::Result<Bytes>>> {
-        let start = self.range.start;
-        let end = self.range.end.min(start.saturating_add(PIECE));
-        if start >= end {
-            return None;
-        }
-        self.range.start = end;
-        let file = self.file.clone();
-        Some(task::spawn_blocking(move || read_exact_at(&file, start..end).map(Bytes::from)))
-    }
-
-    fn stop(&mut self) {
-        self.range = 0..0;
-        self.ahead = None;
-    }
-}
-
-fn read_exact_at(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
+/// All of `range`, which is small, or a [`PIECE`]: at once as far as the kernel has it in its cache, the rest on the blocking
+/// pool.
+pub(super) async fn read(file: &Arc<File>, range: Range<u64>) -> io::Result<Bytes> {
     let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-    let mut buffer = vec![0; len];
+    let mut buffer = Buffer::of(len);
+    let cached = read_cached(file, &mut buffer.0[..len], range.start);
+    if cached < len {
+        let file = Arc::clone(file);
+        let filling = move || {
+            fill(&file, &mut buffer.0[cached..len], range.start + cached as u64)?;
+            Ok::<_, io::Error>(buffer)
+        };
+        buffer = task::spawn_blocking(filling).await.map_err(io::Error::other)??;
+    }
+    Ok(Bytes::from_owner(buffer).slice(..len))
+}
+
+/// Whether reading would not wait for a disk, judged by a few bytes: the kernel reads ahead in large steps.
+#[cfg(target_os = "linux")]
+pub(super) fn is_cached(file: &File, range: &Range<u64>) -> bool {
+    let last = range.end - 1;
+    let middle = range.start + (last - range.start) / 2;
+    [range.start, middle, last].into_iter().all(|at| read_cached(file, &mut [0], at) == 1)
+}
+
+/// What can be read without waiting for a disk, from the beginning of `space` on; how many bytes that are.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn read_cached(file: &File, space: &mut [u8], offset: u64) -> usize {
+    use std::os::fd::AsRawFd as _;
+    let Ok(offset) = libc::off_t::try_from(offset) else { return 0 };
+    let into = libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: space.len() };
+    // SAFETY: `into` is the only element and names `space`, which is borrowed for writing through the call.
+    let count = unsafe { libc::preadv2(file.as_raw_fd(), &raw const into, 1, offset, libc::RWF_NOWAIT) };
+    // File systems that cannot tell refuse.
+    usize::try_from(count).unwrap_or(0)
+}
+
+/// Elsewhere nobody knows.
+#[cfg(not(target_os = "linux"))]
+fn read_cached(_file: &File, _space: &mut [u8], _offset: u64) -> usize {
+    0
+}
+
+/// Brings `range` into the kernel's cache.
+#[cfg(target_os = "linux")]
+pub(super) fn warm(file: &File, range: Range<u64>) -> io::Result<()> {
+    let mut buffer = Buffer::of(PIECE as usize);
+    let mut start = range.start;
+    while start < range.end {
+        let count = (range.end - start).min(PIECE);
+        fill(file, &mut buffer.0[..count as usize], start)?;
+        start += count;
+    }
+    Ok(())
+}
+
+fn fill(file: &File, space: &mut [u8], offset: u64) -> io::Result<()> {
     let mut filled = 0;
-    while filled < len {
-        match read_at(file, &mut buffer[filled..], range.start + filled as u64) {
+    while filled < space.len() {
+        match read_at(file, &mut space[filled..], offset + filled as u64) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(buffer)
+    Ok(())
+}
+
+/// Memory to read into. The system clears new memory page by page, which takes longer than the reading: large buffers are
+/// used again.
+struct Buffer(Vec<u8>);
+
+/// Large buffers that nobody uses.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// So many are kept.
+const SPARES: usize = 16;
+
+impl Buffer {
+    /// Of at least `len` bytes, with anything in them.
+    fn of(len: usize) -> Self {
+        let large = PIECE as usize;
+        if !(large / 2..=large).contains(&len) {
+            return Self(vec![0; len]);
+        }
+        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self(spare.unwrap_or_else(|| vec![0; large]))
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.0.len() == PIECE as usize {
+            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+            if spare.len() < SPARES {
+                spare.push(std::mem::take(&mut self.0));
+            }
+        }
+    }
 }
 
 #[cfg(unix)]

@@ -1,7 +1,30 @@
-//! Bytes of files, moved in large pieces. A leaf: it names nothing else of the crate.
+//! Bytes of files and sockets, moved in large pieces, and what only the system knows. A leaf: it names nothing else of the
+//! crate.
 
+mod cpu;
 mod file;
+mod gather;
+#[cfg(target_os = "linux")]
+mod map;
 mod memory;
+mod outlet;
+mod socket;
 
+pub(crate) use cpu::cpu_time;
 pub(crate) use file::{FileReader, pieces};
+pub(crate) use gather::Gathering;
+#[cfg(target_os = "linux")]
+pub(crate) use map::lent;
 pub(crate) use memory::give_back;
+pub(crate) use outlet::Outlet;
+pub(crate) use socket::Socket;
+
+/// As [`pieces`]: sockets send no files here.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn lent(
+    file: std::sync::Arc<std::fs::File>,
+    range: std::ops::Range<u64>,
+    _outlet: Outlet,
+) -> impl futures::Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static {
+    pieces(file, range)
+}

@@ -8,11 +8,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -23,6 +22,7 @@ use super::limits::{self, Limits};
 use super::tls::Tls;
 use super::watched::Watched;
 use super::{Phase, body};
+use crate::io::{Outlet, Socket};
 
 /// What all connections share.
 pub(super) struct Server {
@@ -59,25 +59,37 @@ impl Server {
 
     async fn http<S>(&self, stream: S, peer: SocketAddr, mut phase: watch::Receiver<Phase>)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Socket + Send + 'static,
     {
+        let plain = self.tls.is_none();
         let gate = Gate::default();
+        let outlet = Outlet::default();
         let activity = Activity::default();
         let service = hyper::service::service_fn({
-            let (router, gate, activity) = (self.router.clone(), gate.clone(), activity.clone());
+            let (router, gate, outlet) = (self.router.clone(), gate.clone(), outlet.clone());
+            let (activity, silence) = (activity.clone(), self.limits.silence);
             move |request: Request<Incoming>| {
                 let running = activity.begin();
-                let mut request = body::whole(request);
+                let http2 = request.version() == Version::HTTP_2;
+                let too_large = headers_size(request.headers()) > limits::MAX_HEADERS as usize;
+                let mut request = body::whole(request, silence);
+                if plain && !http2 {
+                    request.extensions_mut().insert(outlet.clone());
+                }
+                // HTTP/1.1 writes what it is given as it is.
+                let outlet = http2.then(|| outlet.clone());
                 request.extensions_mut().insert(ConnectInfo(peer));
                 let (answer, gate) = (router.clone().oneshot(request), gate.clone());
                 async move {
-                    let answer: Result<Response<Body>, Infallible> = answer.await;
-                    answer.map(|answer| answer.map(|body| Gated::new(Counted { body, _running: running }, gate)))
+                    let answer: Result<Response<Body>, Infallible> =
+                        if too_large { Ok(headers_too_large()) } else { answer.await };
+                    answer
+                        .map(|answer| answer.map(|body| Gated::new(Counted { body, _running: running }, gate, outlet)))
                 }
             }
         });
         let builder = self.builder();
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(Watched::new(stream, gate)), service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(Watched::new(stream, gate, outlet)), service));
         let mut age = pin!(sleep(jittered(self.limits.age)));
         // Until its first request is known, a connection told to close would drop what is on its way.
         let told = async {
@@ -112,6 +124,20 @@ impl Server {
             .keep_alive_timeout(self.limits.pong);
         builder
     }
+}
+
+/// As HTTP/2 counts them (RFC 9113 section 6.5.2), which holds its own to the same limit.
+fn headers_size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
+fn headers_too_large() -> Response<Body> {
+    let limit = limits::MAX_HEADERS;
+    let text = format!("the header fields are over the limit of {limit} bytes: send fewer, or shorter ones\n");
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
 }
 
 fn report(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {

@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::frames;
+use crate::io::Outlet;
 
 /// What a connection has before its client says more.
 const FIRST_WINDOW: i64 = 65_535;
@@ -143,6 +144,7 @@ pin_project_lite::pin_project! {
         #[pin]
         body: B,
         pass: Pass,
+        outlet: Option<Outlet>,
     }
 }
 
@@ -186,8 +188,9 @@ impl Pass {
 }
 
 impl<B> Gated<B> {
-    pub(super) fn new(body: B, gate: Gate) -> Self {
-        Self { body, pass: Pass { gate, given: 0, held: Bytes::new(), until: None } }
+    /// What the body gives is lent at `outlet`, if there is one.
+    pub(super) fn new(body: B, gate: Gate, outlet: Option<Outlet>) -> Self {
+        Self { body, pass: Pass { gate, given: 0, held: Bytes::new(), until: None }, outlet }
     }
 }
 
@@ -201,7 +204,12 @@ impl<B: Body<Data = Bytes>> Body for Gated<B> {
             match ready!(this.body.poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                    Ok(data) => this.pass.held = data,
+                    Ok(data) => {
+                        this.pass.held = match this.outlet {
+                            Some(outlet) => outlet.lend(data),
+                            None => data,
+                        };
+                    }
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
                 end => return Poll::Ready(end),
@@ -247,7 +255,7 @@ mod tests {
     }
 
     fn body(gate: &Gate, length: usize) -> Gated<Full<Bytes>> {
-        Gated::new(Full::new(vec![7; length].into()), gate.clone())
+        Gated::new(Full::new(vec![7; length].into()), gate.clone(), None)
     }
 
     /// Takes and sends all that the body gives now.

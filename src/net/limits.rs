@@ -11,6 +11,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// What a client has to send its first byte in, and the headers of an HTTP/1.1 request.
     pub headers: Duration,
+    /// A body on HTTP/1.1 of which nothing comes for this long, while the server waits for it, is cut.
+    pub silence: Duration,
     /// A connection that has had no request running for about this long is closed.
     pub idle: Duration,
     /// A connection this old, give or take a tenth, takes no more requests; clients open another, perhaps elsewhere.
@@ -35,6 +37,7 @@ impl Default for Limits {
             connections: 10_000,
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(30),
+            silence: MINUTE,
             idle: 10 * MINUTE,
             age: 60 * MINUTE,
             grace: 30 * MINUTE,

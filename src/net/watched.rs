@@ -13,6 +13,7 @@ use super::conduct::{Conduct, Offence};
 use super::first_line::FirstLine;
 use super::frames::{self, Follower};
 use super::gate::Gate;
+use crate::io::{Gathering, Outlet, Socket};
 
 /// RFC 9113, section 7.
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -21,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
 
 pub(super) struct Watched<S> {
-    stream: S,
+    stream: Gathering<S>,
     first_line: FirstLine,
     inbound: Follower,
     outbound: Follower,
@@ -42,10 +43,11 @@ struct Leaving {
     until: Pin<Box<Sleep>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
-    pub(super) fn new(stream: S, gate: Gate) -> Self {
+impl<S: Socket> Watched<S> {
+    /// What the server lends at `outlet` goes out uncopied.
+    pub(super) fn new(stream: S, gate: Gate, outlet: Outlet) -> Self {
         Self {
-            stream,
+            stream: Gathering::new(stream, outlet),
             first_line: FirstLine::default(),
             inbound: Follower::inbound(),
             outbound: Follower::outbound(),
@@ -67,6 +69,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
                 judgement = self.conduct.inbound(&frame, Instant::now);
             }
         });
+        if self.inbound.is_http2() {
+            self.stream.gather();
+        }
         judgement
     }
 
@@ -124,7 +129,7 @@ impl Leaving {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
+impl<S: Socket> AsyncRead for Watched<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.leaving.is_none() {
@@ -148,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
 }
 
 /// What is written after the farewell goes nowhere.
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: Socket> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if !this.first_line.answerable() && this.leaving.is_none() {

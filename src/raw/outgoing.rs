@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 
 use super::range::content_range;
 use crate::error::{Error, Reason, Result};
+use crate::io::Outlet;
 use crate::store::Blob;
 
 /// A body of exactly `remaining` more bytes: fewer or more break it off, lest a client take a short image as whole.
@@ -85,10 +86,10 @@ pub(super) fn nothing() -> Body {
     Body::new(Nothing)
 }
 
-/// These bytes of the image.
-pub(super) fn part(blob: &Blob, range: Range<u64>) -> Body {
+/// These bytes of the image, by way of `outlet` if there is one.
+pub(super) fn part(blob: &Blob, range: Range<u64>, outlet: Option<&Outlet>) -> Body {
     let remaining = range.end.saturating_sub(range.start);
-    Body::new(Exact { pieces: blob.stream(range), remaining })
+    Body::new(Exact { pieces: blob.send(range, outlet), remaining })
 }
 
 /// Several parts as `multipart/byteranges` (RFC 9110 section 14.6), with the length of it all and its media type.

@@ -16,6 +16,7 @@ use crate::error::{Detail, Error, Reason, Result};
 use crate::image::Images;
 use crate::image::id::ImageId;
 use crate::image::manifest::Manifest;
+use crate::io::Outlet;
 use crate::store::Blob;
 
 /// Answers a `GET` or `HEAD` of an image.
@@ -66,6 +67,7 @@ fn select_body(
     fields: &mut HeaderMap,
 ) -> Result<(StatusCode, Body), Refusal> {
     let size = blob.size();
+    let outlet = request.extensions.get::<Outlet>();
     let mut asked = request.headers.get_all(header::RANGE).iter();
     let selection = match (asked.next(), asked.next()) {
         (Some(range), None) if range_applies(&request.headers, validators) => select(range.as_bytes(), size),
@@ -74,13 +76,13 @@ fn select_body(
     match selection {
         Selection::Whole => {
             fields.insert(header::CONTENT_LENGTH, size.into());
-            Ok((StatusCode::OK, outgoing::part(&blob, 0..size)))
+            Ok((StatusCode::OK, outgoing::part(&blob, 0..size, outlet)))
         }
         Selection::Parts(parts) => {
             let body = if let [part] = &parts[..] {
                 fields.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
                 fields.insert(header::CONTENT_RANGE, text(content_range(part, size))?);
-                outgoing::part(&blob, part.clone())
+                outgoing::part(&blob, part.clone(), outlet)
             } else {
                 let (body, length, content_type) = outgoing::parts(blob, &parts, manifest.format.media_type());
                 fields.insert(header::CONTENT_LENGTH, length.into());

@@ -1,24 +1,65 @@
-//! `DownloadImage` and `DownloadImages`: an image's bytes as messages, read no faster than they are taken.
+//! `DownloadImage` and `DownloadImages`: an image's bytes as messages, read no faster than they are taken and not copied.
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::convert::{image, int64};
+use super::uncopied::Uncopied;
 use crate::error::{Error, Reason, Result};
 use crate::image::Images;
 use crate::image::id::ImageId;
+use crate::io::Outlet;
 use crate::proto::wirephoto::v1::{
-    ChecksummedData, ContentRange, DownloadImageRequest, DownloadImageResponse, DownloadImagesRequest,
-    DownloadImagesResponse, download_images_response,
+    ContentRange, DownloadImageRequest, DownloadImageResponse, DownloadImagesRequest, DownloadImagesResponse,
+    download_images_response,
 };
 use crate::wire::status::rpc_status;
 
-type Parts = BoxStream<'static, Result<DownloadImageResponse>>;
+/// Numbers of fields: `DownloadImageResponse.chunk`, `ChecksummedData.data`, `DownloadImagesResponse.part`.
+const CHUNK: u32 = 3;
+const DATA: u32 = 1;
+const PART: u32 = 2;
 
-/// Opens the image; what is wrong with the request shows before the stream begins.
-pub(super) async fn open(images: &Images, request: &DownloadImageRequest) -> Result<Parts> {
+/// One part of an image.
+pub(super) enum Part {
+    /// What comes first: the image and the range.
+    First(Box<DownloadImageResponse>),
+    /// The next bytes.
+    Chunk(Bytes),
+}
+
+impl Part {
+    /// As an answer of `DownloadImage`.
+    pub(super) fn message(self) -> Uncopied {
+        match self {
+            Self::First(first) => Uncopied::of(first.as_ref()),
+            Self::Chunk(bytes) => Uncopied::ending(&(), &[CHUNK], DATA, bytes),
+        }
+    }
+
+    /// As an answer of `DownloadImages`.
+    fn item(self, index: i64, last: bool) -> Uncopied {
+        let item = DownloadImagesResponse { index, item: None, last };
+        match self {
+            Self::First(first) => Uncopied::of(&DownloadImagesResponse {
+                item: Some(download_images_response::Item::Part(*first)),
+                ..item
+            }),
+            Self::Chunk(bytes) => Uncopied::ending(&item, &[PART, CHUNK], DATA, bytes),
+        }
+    }
+}
+
+/// Opens the image; what is wrong with the request shows before the stream begins. Its bytes go by way of `outlet`, if
+/// there is one.
+pub(super) async fn open(
+    images: &Images,
+    request: &DownloadImageRequest,
+    outlet: Option<&Outlet>,
+) -> Result<BoxStream<'static, Result<Part>>> {
     let id = ImageId::from_name(&request.name, "name")?;
     let (manifest, blob) = images.read(&id).await?;
     let range = resolve(request.read_offset, request.read_limit, manifest.size)?;
@@ -31,11 +72,8 @@ pub(super) async fn open(images: &Images, request: &DownloadImageRequest) -> Res
         }),
         chunk: None,
     };
-    let chunks = blob.stream(range).map_ok(|data| DownloadImageResponse {
-        chunk: Some(ChecksummedData { data, crc32c: None }),
-        ..Default::default()
-    });
-    Ok(stream::once(async { Ok(first) }).chain(chunks).boxed())
+    let chunks = blob.send(range, outlet).map_ok(Part::Chunk);
+    Ok(stream::once(async { Ok(Part::First(Box::new(first))) }).chain(chunks).boxed())
 }
 
 /// The items that answer one request of a `DownloadImages` stream; a failure is one of them.
@@ -43,12 +81,13 @@ pub(super) fn items(
     images: Images,
     index: usize,
     request: DownloadImagesRequest,
-) -> impl Stream<Item = DownloadImagesResponse> + Send + 'static {
+    outlet: Option<Outlet>,
+) -> impl Stream<Item = Uncopied> + Send + 'static {
     let index = i64::try_from(index).unwrap_or(i64::MAX);
     let DownloadImagesRequest { name, read_offset, read_limit } = request;
     let request = DownloadImageRequest { name, read_offset, read_limit };
     async_stream::stream! {
-        let mut parts = match open(&images, &request).await {
+        let mut parts = match open(&images, &request, outlet.as_ref()).await {
             Ok(parts) => parts,
             Err(error) => {
                 yield failed(index, &error);
@@ -61,7 +100,7 @@ pub(super) fn items(
             match part {
                 Ok(part) => {
                     if let Some(earlier) = held.replace(part) {
-                        yield item(index, earlier, false);
+                        yield earlier.item(index, false);
                     }
                 }
                 Err(error) => {
@@ -71,19 +110,15 @@ pub(super) fn items(
             }
         }
         if let Some(last) = held {
-            yield item(index, last, true);
+            yield last.item(index, true);
         }
     }
 }
 
-fn item(index: i64, part: DownloadImageResponse, last: bool) -> DownloadImagesResponse {
-    DownloadImagesResponse { index, item: Some(download_images_response::Item::Part(part)), last }
-}
-
-fn failed(index: i64, error: &Error) -> DownloadImagesResponse {
+fn failed(index: i64, error: &Error) -> Uncopied {
     error.log();
     let error = download_images_response::Item::Error(rpc_status(error));
-    DownloadImagesResponse { index, item: Some(error), last: true }
+    Uncopied::of(&DownloadImagesResponse { index, item: Some(error), last: true })
 }
 
 /// The bytes that `read_offset` and `read_limit` mean, of an image of `size` bytes.

@@ -2,12 +2,13 @@
 
 mod convert;
 mod download;
+mod uncopied;
 mod upload;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::map_request;
+use axum::middleware::{map_request, map_response};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
@@ -19,11 +20,13 @@ use crate::image::id::ImageId;
 use crate::image::manifest::Manifest;
 use crate::image::query::Query;
 use crate::image::{Delete, Images, Piece, Precondition, Put, Update};
+use crate::io::Outlet;
 use crate::proto::DESCRIPTORS;
 use crate::proto::wirephoto::v1 as pb;
 use crate::proto::wirephoto::v1::image_service_server::{ImageService, ImageServiceServer};
 use crate::wire::grpc::status;
 use convert::{image, label_change, present};
+use download::Part;
 
 /// Bytes that `CreateImage` takes inline.
 const MAX_INLINE: usize = 4 << 20;
@@ -75,7 +78,9 @@ pub async fn services(images: Images, reflection: bool, max_message_size: usize)
             .add_service(v1.accept_compressed(Gzip).accept_compressed(Zstd).accept_compressed(Deflate))
             .add_service(v1alpha.accept_compressed(Gzip).accept_compressed(Zstd).accept_compressed(Deflate));
     }
-    Ok(Services { routes: routes.prepare().into_axum_router().layer(map_request(images_stay_as_they_are)), health })
+    let routes = routes.prepare().into_axum_router();
+    let routes = routes.layer(map_response(uncopied::filled)).layer(map_request(images_stay_as_they_are));
+    Ok(Services { routes, health })
 }
 
 /// Images are compressed already: whatever encoding the client takes, their bytes go out as they are.
@@ -151,9 +156,10 @@ impl ImageService for Service {
     type DownloadImageStream = BoxStream<'static, Result<pb::DownloadImageResponse, Status>>;
 
     async fn download_image(&self, request: Request<pb::DownloadImageRequest>) -> Answer<Self::DownloadImageStream> {
+        let outlet = request.extensions().get::<Outlet>().cloned();
         let request = request.into_inner();
-        let parts = download::open(&self.images, &request).await.map_err(|error| status(&error))?;
-        Ok(Response::new(parts.map_err(|error| status(&error)).boxed()))
+        let parts = download::open(&self.images, &request, outlet.as_ref()).await.map_err(|error| status(&error))?;
+        Ok(uncopied::answer(parts.map_ok(Part::message).map_err(|error| status(&error)).boxed()))
     }
 
     type DownloadImagesStream = BoxStream<'static, Result<pb::DownloadImagesResponse, Status>>;
@@ -163,11 +169,12 @@ impl ImageService for Service {
         request: Request<Streaming<pb::DownloadImagesRequest>>,
     ) -> Answer<Self::DownloadImagesStream> {
         let images = self.images.clone();
+        let outlet = request.extensions().get::<Outlet>().cloned();
         let answers = request.into_inner().enumerate().map(move |(index, request)| match request {
-            Ok(request) => download::items(images.clone(), index, request).map(Ok).boxed(),
+            Ok(request) => download::items(images.clone(), index, request, outlet.clone()).map(Ok).boxed(),
             Err(status) => stream::once(async { Err(status) }).boxed(),
         });
-        Ok(Response::new(answers.flatten_unordered(IN_FLIGHT).boxed()))
+        Ok(uncopied::answer(answers.flatten_unordered(IN_FLIGHT).boxed()))
     }
 }
 

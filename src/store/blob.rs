@@ -8,19 +8,25 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{Error as StoreError, GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt as _};
+use object_store::{Error as StoreError, GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 
 use super::failure::{Doing, data_loss, told, told_io};
-use super::{Inner, Place};
+use super::{Inner, Place, recent};
 use crate::error::{Error, Reason, Result};
-use crate::io::{FileReader, pieces};
+use crate::io::{FileReader, Outlet, lent, pieces};
 
 /// Bytes a parser has at hand at a time.
 const WINDOW: usize = 64 * 1024;
 
 /// Bytes that a blob in memory gives at a time: whole, a large one would be one message of an RPC.
 const MEMORY_PIECE: usize = 1 << 20;
+
+/// Bytes asked of a cloud by one request, at first and then at most.
+const FIRST_CLOUD_WINDOW: u64 = 512 << 10;
+const CLOUD_WINDOW: u64 = 4 << 20;
+/// Requests for one blob at once.
+const CLOUD_WIDTH: usize = 3;
 
 /// An open blob. It survives being overwritten or deleted.
 #[derive(Debug, Clone)]
@@ -38,7 +44,11 @@ enum Source {
 
 impl Blob {
     pub(super) async fn open(store: &Inner, path: Path, size: u64) -> Result<Option<Self>> {
-        let head = matches!(store.place, Place::Shared);
+        let small = size <= recent::LONGEST && !matches!(store.place, Place::Memory);
+        if small && let Some(bytes) = store.recent.get(path.as_ref()) {
+            return Ok(Some(Self { size, source: Source::Memory(bytes) }));
+        }
+        let head = matches!(store.place, Place::Shared) && !small;
         let found = match store.objects.get_opts(&path, GetOptions { head, ..GetOptions::default() }).await {
             Ok(found) => found,
             Err(StoreError::NotFound { .. }) => return Ok(None),
@@ -49,10 +59,17 @@ impl Blob {
         }
         let source = match found.payload {
             _ if head => Source::Cloud(store.objects.clone(), path),
-            GetResultPayload::File(file, _) => Source::File(Arc::new(file)),
+            GetResultPayload::File(file, _) if !small => Source::File(Arc::new(file)),
             // Memory gives its own bytes, uncopied.
-            GetResultPayload::Stream(_) => {
-                Source::Memory(found.bytes().await.map_err(|error| told(error, Doing::Reading))?)
+            _ => {
+                let bytes = found.bytes().await.map_err(|error| told(error, Doing::Reading))?;
+                if bytes.len() as u64 != size {
+                    return Err(data_loss().caused_by(format!("{path} has {} bytes, not {size}", bytes.len())));
+                }
+                if small {
+                    store.recent.keep(path.as_ref(), bytes.clone());
+                }
+                Source::Memory(bytes)
             }
         };
         Ok(Some(Self { size, source }))
@@ -69,6 +86,12 @@ impl Blob {
     /// In the stream, and then it ends: [`Reason::OutOfRange`] before any byte if the range goes beyond
     /// [`size`](Self::size), [`Reason::DataLoss`] where bytes are missing, [`Reason::Unavailable`].
     pub fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+        self.send(range, None)
+    }
+
+    /// As [`stream`](Self::stream), to be sent from its file by the socket of `outlet`, if there is one, and to be read by
+    /// nobody else.
+    pub(crate) fn send(&self, range: Range<u64>, outlet: Option<&Outlet>) -> BoxStream<'static, Result<Bytes>> {
         if range.start > range.end || range.end > self.size {
             let message = format!("the image has {} bytes: bytes {range:?} are not all in it", self.size);
             return stream::iter([Err(Error::new(Reason::OutOfRange, message))]).boxed();
@@ -78,12 +101,16 @@ impl Blob {
         }
         let len = range.end - range.start;
         let bytes = match &self.source {
-            Source::File(file) => pieces(file.clone(), range).map_err(|error| told_io(error, Doing::Reading)).boxed(),
+            Source::File(file) => match outlet {
+                Some(outlet) => lent(file.clone(), range, outlet.clone()).left_stream(),
+                None => pieces(file.clone(), range).right_stream(),
+            }
+            .map_err(|error| told_io(error, Doing::Reading))
+            .boxed(),
             Source::Memory(bytes) => {
                 // Ranges were checked against `size`, which is the length of these bytes.
-                let mut left = bytes.slice(range.start as usize..range.end as usize);
-                let next = move || (!left.is_empty()).then(|| Ok(left.split_to(left.len().min(MEMORY_PIECE))));
-                stream::iter(std::iter::from_fn(next)).boxed()
+                let bytes = bytes.slice(range.start as usize..range.end as usize);
+                stream::iter(in_pieces(bytes).map(Ok)).boxed()
             }
             Source::Cloud(objects, path) => ranged(objects.clone(), path.clone(), range),
         };
@@ -110,16 +137,43 @@ impl Blob {
     }
 }
 
+/// The bytes of `range` by requests of their own: the first for little, so that it answers soon, and the next two always on
+/// their way.
 fn ranged(objects: Arc<dyn ObjectStore>, path: Path, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
-    let opening = async move {
-        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        match objects.get_opts(&path, options).await {
-            Ok(found) => Ok(found.into_stream().map_err(|error| told(error, Doing::Reading))),
-            Err(error @ StoreError::NotFound { .. }) => Err(data_loss().caused_by(error)),
-            Err(error) => Err(told(error, Doing::Reading)),
-        }
-    };
-    stream::once(opening).try_flatten().boxed()
+    stream::iter(windows(range))
+        .map(move |window| {
+            let (objects, path) = (objects.clone(), path.clone());
+            async move {
+                let bytes = match objects.get_range(&path, window.clone()).await {
+                    Ok(bytes) => bytes,
+                    Err(error @ StoreError::NotFound { .. }) => return Err(data_loss().caused_by(error)),
+                    Err(error) => return Err(told(error, Doing::Reading)),
+                };
+                if bytes.len() as u64 != window.end - window.start {
+                    return Err(data_loss().caused_by(format!("bytes {window:?} of {path} are {}", bytes.len())));
+                }
+                Ok(bytes)
+            }
+        })
+        .buffered(CLOUD_WIDTH)
+        .map_ok(|bytes| stream::iter(in_pieces(bytes).map(Ok)))
+        .try_flatten()
+        .boxed()
+}
+
+/// Windows of a range, each four times the one before, up to [`CLOUD_WINDOW`].
+fn windows(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let (mut start, mut len) = (range.start, FIRST_CLOUD_WINDOW);
+    std::iter::from_fn(move || {
+        let window = start..range.end.min(start.saturating_add(len));
+        (start, len) = (window.end, CLOUD_WINDOW.min(4 * len));
+        (!window.is_empty()).then_some(window)
+    })
+}
+
+/// The bytes in pieces of at most [`MEMORY_PIECE`].
+fn in_pieces(mut left: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || (!left.is_empty()).then(|| left.split_to(left.len().min(MEMORY_PIECE))))
 }
 
 /// Holds a stream to its length: fewer bytes are an error, further ones are not passed on, an error is the end.
@@ -178,5 +232,21 @@ impl Seek for CloudReader {
         };
         self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_the_range_once() {
+        for range in [0..0, 5..6, 3..FIRST_CLOUD_WINDOW + 3, 7..FIRST_CLOUD_WINDOW + 8, 1..100 << 20] {
+            let all: Vec<_> = windows(range.clone()).collect();
+            assert!(all.iter().all(|window| !window.is_empty() && window.end - window.start <= CLOUD_WINDOW));
+            assert!(all.windows(2).all(|pair| pair[0].end == pair[1].start));
+            let ends = all.first().zip(all.last()).map(|(first, last)| first.start..last.end);
+            assert_eq!(ends.unwrap_or(0..0), range);
+        }
     }
 }

@@ -4,6 +4,7 @@ mod blob;
 mod failure;
 mod key;
 mod open;
+mod recent;
 mod settle;
 mod writer;
 
@@ -22,6 +23,7 @@ use failure::{Doing, told, told_io};
 pub use key::StorageKey;
 pub(crate) use key::{BLOBS, MANIFESTS, REQUESTS};
 pub use object_store::{PutMode, UpdateVersion};
+use recent::Recent;
 pub(crate) use writer::{BlobWriter, StagedBlob};
 
 use crate::error::{Error, Result};
@@ -38,6 +40,7 @@ struct Inner {
     place: Place,
     /// Ids of the blobs that are being written here and now, or wait for their manifest.
     staged: Mutex<HashSet<String>>,
+    recent: Recent,
 }
 
 /// What kind of store it is, for what object_store leaves to its callers.
@@ -80,7 +83,7 @@ impl Store {
     }
 
     pub(crate) fn over(objects: Arc<dyn ObjectStore>, place: Place) -> Self {
-        Self { inner: Arc::new(Inner { objects, place, staged: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { objects, place, staged: Mutex::default(), recent: Recent::default() }) }
     }
 
     #[cfg(test)]
@@ -139,7 +142,9 @@ impl Store {
 
     /// Removes an object that would be collected again if it came back after a power cut; whether it was there.
     pub(crate) async fn discard(&self, key: &StorageKey) -> Result<bool> {
-        match self.inner.objects.delete(&key.path().map_err(Error::internal)?).await {
+        let path = key.path().map_err(Error::internal)?;
+        self.inner.recent.forget(path.as_ref());
+        match self.inner.objects.delete(&path).await {
             Ok(()) => Ok(true),
             Err(StoreError::NotFound { .. }) => Ok(false),
             Err(error) => Err(told(error, Doing::Writing)),

@@ -21,10 +21,11 @@ use super::compression::{ACCEPTED, EmptyAsPlain, GRPC_ACCEPT_ENCODING, GRPC_ENCO
 use super::content_coding::Coding;
 use super::deadline::{self, Deadline};
 use super::envelope::{Head, Heads};
+use super::gather::{broken, cut_off};
 use super::grpc_json::{FromProto, to_proto};
 use super::metadata::{check_binary, with_trailers};
 use super::method::{Kind, Method};
-use super::status::rpc_status;
+use super::status::library_status;
 use super::{Codec, Limits};
 use crate::error::{Error, Reason};
 
@@ -125,7 +126,7 @@ impl Grpc {
         let (kind, max_message_size) = (method.map(|method| method.kind), self.limits.message);
         let request = request.map(|body| Body::new(Checked::new(body, kind, max_message_size)));
         match self.routes.oneshot(request).await {
-            Ok(response) => with_trailers(response),
+            Ok(response) => with_trailers(undecoded(response)),
             Err(never) => match never {},
         }
     }
@@ -140,6 +141,20 @@ impl Grpc {
             async move { Ok(grpc.call(codec, request).await) }
         })
     }
+}
+
+/// What tonic says of a message that does not parse. It takes the fault for the server's; it is the caller's.
+const UNDECODED: &[u8] = b"failed to decode Protobuf message";
+
+/// The answer; that to a message that does not parse in our words.
+fn undecoded(response: Response<Body>) -> Response<Body> {
+    let Some(message) = response.headers().get("grpc-message") else { return response };
+    let message: Vec<u8> = percent_encoding::percent_decode(message.as_bytes()).collect();
+    if !message.starts_with(UNDECODED) {
+        return response;
+    }
+    let told = format!("the request is not the message that this RPC takes: {}", String::from_utf8_lossy(&message));
+    status(&Error::new(Reason::InvalidRequest, told)).into_http()
 }
 
 /// The end of an answer that fails after it has begun.
@@ -197,18 +212,13 @@ pub fn refusal(codec: Codec, error: &Error) -> Response<Body> {
 }
 
 /// The error as tonic's status, with its details; its cause goes to the log here.
-///
-/// A deadline's passing has none: the caller's own library may notice it first, and it knows no more than the code.
 pub fn status(error: &Error) -> tonic::Status {
-    if error.reason == Reason::DeadlineExceeded {
-        return framing(error);
-    }
     error.log();
-    let status = rpc_status(error);
+    let status = library_status(error);
     tonic::Status::with_details(tonic::Code::from(status.code), &status.message, status.encode_to_vec().into())
 }
 
-/// Code and message alone, as gRPC's own libraries say it: for faults of the framing, below any message.
+/// A fault of the framing, below any message: code and message alone, as gRPC's own libraries say it.
 fn framing(error: &Error) -> tonic::Status {
     error.log();
     tonic::Status::new(tonic::Code::from(error.code() as i32), error.message.clone())
@@ -279,7 +289,7 @@ impl http_body::Body for Checked {
                 checked.map(|()| Some(frame))
             }
             // tonic takes a reset (CANCELLED) for the end of a stream; half an upload is none.
-            Some(Err(error)) => Err(broken(error)),
+            Some(Err(error)) => Err(broken(error, cut_off)),
             None => self.end().map(|()| None),
         };
         self.ended = !matches!(checked, Ok(Some(_)));
@@ -289,16 +299,5 @@ impl http_body::Body for Checked {
 
     fn is_end_stream(&self) -> bool {
         self.ended
-    }
-}
-
-/// Why a request body broke: what a translator in front found wrong with it, or a connection that was cut.
-fn broken(error: axum::Error) -> Error {
-    let first: &(dyn std::error::Error + 'static) = &error;
-    let mut causes = std::iter::successors(Some(first), |cause| cause.source());
-    match causes.find_map(|cause| cause.downcast_ref::<Error>()) {
-        Some(found) => Error { details: found.details.clone(), ..Error::new(found.reason, found.message.clone()) },
-        None => Error::new(Reason::Aborted, "the request was cut off before its end; nothing of it was kept")
-            .caused_by(error),
     }
 }

@@ -11,6 +11,7 @@ use super::Codec;
 use super::grpc::{self, Grpc};
 use super::text::{Decoded, Encoded};
 use crate::error::Error;
+use crate::io::Outlet;
 
 /// Media type of the binary form.
 const BINARY: HeaderValue = HeaderValue::from_static("application/grpc-web+proto");
@@ -62,6 +63,10 @@ pub async fn call(grpc: Grpc, content_type: &str, mut request: Request<Body>) ->
         return grpc::not_allowed("POST");
     }
     let wanted = Form::accepted(request.headers()).filter(|wanted| wanted.codec() == sent.codec()).unwrap_or(sent);
+    if wanted != Form::Binary {
+        // What is sent is made of what is read.
+        request.extensions_mut().remove::<Outlet>();
+    }
     // tonic-web is given the one form that it has right; it compares the whole header, parameters included.
     request.headers_mut().insert(header::CONTENT_TYPE, BINARY);
     request.headers_mut().insert(header::ACCEPT, BINARY);

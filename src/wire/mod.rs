@@ -12,6 +12,7 @@ pub mod connect;
 pub mod content_coding;
 pub mod deadline;
 pub mod envelope;
+pub mod gather;
 pub mod grpc;
 mod grpc_json;
 pub mod grpc_web;
@@ -24,13 +25,15 @@ mod reply;
 pub mod rest;
 pub mod status;
 pub mod text;
-mod validator;
+pub mod validator;
 
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, header};
 
 use crate::error::Error;
+use crate::io::Outlet;
+use gather::Gathering;
 use grpc::Grpc;
 use method::Method;
 use rest::Rest;
@@ -130,6 +133,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
 pub struct Wires {
     grpc: Grpc,
     rest: Rest,
+    gathering: Gathering,
 }
 
 /// Limits of the RPC wires, in bytes.
@@ -139,13 +143,15 @@ pub struct Limits {
     pub message: usize,
     /// A JSON request body.
     pub json_body: usize,
+    /// All request messages together that are gathered whole before they are answered.
+    pub gathered: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         const MIB: usize = 1 << 20;
         // base64 makes four of three.
-        Self { message: 8 * MIB, json_body: 11 * MIB }
+        Self { message: 8 * MIB, json_body: 11 * MIB, gathered: 256 * MIB }
     }
 }
 
@@ -157,12 +163,16 @@ impl Wires {
     pub fn new(routes: Router, tables: &[&'static [Method]], limits: Limits) -> Result<Self, String> {
         let grpc = Grpc::new(routes, tables, limits);
         let rest = Rest::new(grpc.clone(), tables, limits.json_body)?;
-        Ok(Self { grpc, rest })
+        Ok(Self { grpc, rest, gathering: Gathering::new(limits.gathered) })
     }
 
     /// Answers one request of any RPC wire.
-    pub async fn call(self, request: Request<Body>) -> Response<Body> {
+    pub async fn call(self, mut request: Request<Body>) -> Response<Body> {
         let content_type = media_type(request.headers());
+        let path = request.uri().path();
+        if self.grpc.method(path).is_none_or(|method| method.kind.one_request()) {
+            request = request.map(|body| self.gathering.count(body));
+        }
         let path = request.uri().path();
         match Spoken::of(path, self.grpc.method(path).is_some(), &content_type).wire {
             Wire::Grpc => match grpc::codec(&content_type) {
@@ -170,8 +180,15 @@ impl Wires {
                 None => grpc::unsupported_type(&content_type),
             },
             Wire::GrpcWeb => grpc_web::call(self.grpc, &content_type, request).await,
-            Wire::Connect => connect::call(self.grpc, &content_type, request).await,
-            Wire::Rest | Wire::Bytes | Wire::Page => self.rest.call(&content_type, request).await,
+            Wire::Connect => {
+                request.extensions_mut().remove::<Outlet>();
+                connect::call(self.grpc, &content_type, request).await
+            }
+            Wire::Rest | Wire::Bytes | Wire::Page => {
+                // What it sends is made of what it reads.
+                request.extensions_mut().remove::<Outlet>();
+                self.rest.call(&content_type, request).await
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ fn etag(body: &[u8]) -> String {
 }
 
 /// Whether the request knows this tag, or `*`. The comparison is weak. A list that does not parse ends where it goes wrong.
-fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+pub fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
         let mut rest = value.to_str().unwrap_or_default().trim();
         if rest == "*" {

@@ -33,7 +33,7 @@ fn within<T>(message: T, timeout: &str) -> tonic::Request<T> {
 }
 
 /// Waits until `count` is what it should be, bounded.
-async fn settles(what: &str, count: impl Fn() -> usize, most: usize) {
+pub async fn settles(what: &str, count: impl Fn() -> usize, most: usize) {
     for _ in 0..500 {
         if count() <= most {
             return;
@@ -92,8 +92,8 @@ async fn all_pass_before_headers(url: &str, rpcs: Vec<Rpc>, grpc_timeout: &str, 
 async fn before_the_answer() {
     let apart = Apart::start().await;
     let (server, idle) = (&apart.server, apart.tasks());
-    all_pass_before_headers(&server.url(""), vec![patient_client_of(&server.url("")), server.grpc_web()], "0n", "0")
-        .await;
+    let rpcs = vec![patient_client_of(&server.url("")), server.grpc_web(), server.connect(true), server.connect(false)];
+    all_pass_before_headers(&server.url(""), rpcs, "0n", "0").await;
     server.nothing_kept().await;
     settles("tasks", || apart.tasks(), idle).await;
 }
@@ -105,7 +105,8 @@ async fn in_the_middle_of_a_download() {
     let put = reqwest::Client::new().put(server.url("/i/large")).body(sixty_megabytes(6));
     put.send().await.unwrap().error_for_status().unwrap();
 
-    for mut rpc in [patient_client_of(&server.url("")), server.grpc_web()] {
+    for mut rpc in [patient_client_of(&server.url("")), server.grpc_web(), server.connect(true), server.connect(false)]
+    {
         let mut parts = rpc.download_image(within(download(), "300m")).await.unwrap().into_inner();
         parts.message().await.unwrap().unwrap();
         // The reader stalls until the deadline is over; what was on its way still comes.
@@ -149,7 +150,8 @@ async fn in_the_middle_of_an_upload() {
     let apart = Apart::start().await;
     let (server, idle) = (&apart.server, apart.tasks());
     let bytes = sixty_megabytes(7).slice(..3 << 20);
-    for mut rpc in [patient_client_of(&server.url("")), server.grpc_web()] {
+    for mut rpc in [patient_client_of(&server.url("")), server.grpc_web(), server.connect(true), server.connect(false)]
+    {
         let mut messages = upload_messages("x", &bytes);
         messages.truncate(3);
         let stalled = tokio_stream::iter(messages).chain(futures::stream::pending());
@@ -184,6 +186,12 @@ async fn in_the_middle_of_one_message() {
         assert_eq!((answer.status().as_u16(), answer.headers()["grpc-status"].to_str().unwrap()), (200, "4"), "{wire}");
     }
     let http = reqwest::Client::new();
+    let connect = http.post(server.url("/wirephoto.v1.ImageService/CreateImage")).header("connect-timeout-ms", "300");
+    let request =
+        connect.header("content-type", "application/proto").body(stalled(create.encode_to_vec()[..20_000].into()));
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 504);
+    assert!(answer.text().await.unwrap().contains("deadline_exceeded"));
     for request in [http.post(server.url("/v1/images")), http.patch(server.url("/v1/images/large"))] {
         let request = request.header("content-type", "application/json").header("x-request-timeout", "0.3");
         let answer = request.body(stalled(br#"{"displayName": "#.to_vec())).send().await.unwrap();
@@ -219,6 +227,13 @@ async fn bad_timeouts_are_refused() {
             assert_eq!(status.code(), Code::InvalidArgument, "{timeout}: {status:?}");
             assert!(status.message().contains("grpc-timeout"), "{}", status.message());
         }
+    }
+    for millis in ["x", "-1", "1.5", "99999999999"] {
+        let request = reqwest::Client::new().post(server.url("/wirephoto.v1.ImageService/GetImage")).json(&get());
+        let answer = request.header("connect-timeout-ms", millis).send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{millis}");
+        let error = answer.text().await.unwrap();
+        assert!(error.contains("connect-timeout-ms") && error.contains("invalid_argument"), "{error}");
     }
     for seconds in ["x", "-1", "1e3", "1s"] {
         for path in ["/v1/images", "/i/large"] {

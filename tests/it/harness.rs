@@ -22,6 +22,8 @@ use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
 use wirephoto::server::{self, App};
 use wirephoto::store::Store;
 
+use crate::connect_client;
+
 /// Images of the harness may be this large, in bytes.
 pub const MAX_IMAGE_SIZE: u64 = 64 << 20;
 
@@ -60,7 +62,7 @@ impl Drop for Apart {
     }
 }
 
-/// A client of the generated kind, over gRPC or gRPC-Web.
+/// A client of the generated kind, over gRPC, gRPC-Web or Connect.
 pub type Rpc = ImageServiceClient<BoxCloneSyncService<Request<Body>, http::Response<Body>, Status>>;
 
 impl Server {
@@ -116,6 +118,11 @@ impl Server {
     /// tonic-web's client, over HTTP/1.1.
     pub fn grpc_web(&self) -> Rpc {
         web_client_of(&self.url(""))
+    }
+
+    /// The same over Connect, on HTTP/1.1 or HTTP/2.
+    pub fn connect(&self, http2: bool) -> Rpc {
+        rpc(connect_client::service(http2), self.url(""))
     }
 
     /// Blobs, staged files and manifests in the store's folder, by their paths.

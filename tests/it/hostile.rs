@@ -84,6 +84,13 @@ async fn bombs_are_refused_before_they_go_off() {
                 }
             }
         }
+        for (coding, bomb) in zeros {
+            let request = http.post(format!("{}/wirephoto.v1.ImageService/GetImage", server.process.url));
+            let request = request.header("content-type", "application/proto").header("content-encoding", *coding);
+            let answer = request.header("connect-protocol-version", "1").body(bomb.clone()).send().await.unwrap();
+            assert_eq!(answer.status(), 429, "{coding}");
+            assert!(answer.text().await.unwrap().contains("resource_exhausted"), "{coding}");
+        }
         for (coding, bomb) in spaces {
             let request = http.post(format!("{}/v1/images", server.process.url)).body(bomb.clone());
             let request = request.header("content-type", "application/json").header("content-encoding", *coding);

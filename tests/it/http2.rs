@@ -277,6 +277,34 @@ async fn an_old_connection_finishes_what_runs_and_takes_no_more() {
 }
 
 #[tokio::test]
+async fn a_body_that_stops_coming_is_cut() {
+    let limits = Limits { silence: Duration::from_millis(100), ..Limits::default() };
+    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let mut socket = TcpStream::connect(server.addr).await.unwrap();
+    let head = "PUT /i/half HTTP/1.1\r\nhost: localhost\r\ncontent-length: 60000000\r\n\r\n";
+    socket.write_all(&[head.as_bytes(), &photo("photo.jpg")[..2000]].concat()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await.expect("it is cut").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4") && answer.contains("CUT_OFF"), "{answer}");
+    server.nothing_kept().await;
+}
+
+#[tokio::test]
+async fn header_fields_have_one_limit_on_either_version() {
+    let server = Server::start().await;
+    let clients = [
+        reqwest::Client::builder().http1_only().build().unwrap(),
+        reqwest::Client::builder().http2_prior_knowledge().build().unwrap(),
+    ];
+    for client in clients {
+        for (len, status) in [(15 << 10, 200), (17 << 10, 431)] {
+            let answer = client.get(server.url("/livez")).header("x-large", "x".repeat(len)).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{:?} {len}", answer.version());
+        }
+    }
+}
+
+#[tokio::test]
 async fn connections_are_bounded() {
     let limits = Limits { connections: 2, ..Limits::default() };
     let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;

@@ -3,10 +3,13 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod architecture;
+mod bench;
 mod cli;
 mod clients;
 #[path = "../conformance/mod.rs"]
 mod conformance;
+mod connect;
+mod connect_client;
 mod cut;
 mod deadline;
 mod docs;
@@ -29,4 +32,5 @@ mod rest;
 mod rest_json;
 mod tls;
 mod tls_client;
+mod truncated;
 mod wires;

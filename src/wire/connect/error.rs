@@ -10,12 +10,12 @@ use crate::error::{Code, Error};
 use crate::proto::google::rpc;
 use crate::well_known::Any;
 use crate::wire::json;
-use crate::wire::status::{retry_after, rpc_status};
+use crate::wire::status::{Outcome, library_status, retry_after};
 
 /// The error as the answer to a unary call.
 pub(super) fn refusal(error: &Error) -> Response<Body> {
     error.log();
-    response(&rpc_status(error))
+    response(&library_status(error))
 }
 
 /// The same for a fault below any message.
@@ -29,6 +29,7 @@ pub(super) fn response(status: &rpc::Status) -> Response<Body> {
     let mut response = Response::new(Body::from(value(status).to_string()));
     *response.status_mut() =
         StatusCode::from_u16(Code::from_number(status.code).http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.extensions_mut().insert(Outcome::known(Code::from_number(status.code)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

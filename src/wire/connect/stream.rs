@@ -10,7 +10,7 @@ use http_body::Frame;
 use serde_json::{Map, Value};
 
 use super::{Form, check_version, error, grpc_call};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Code, Error, Reason, Result};
 use crate::proto::google::rpc;
 use crate::wire::Codec;
 use crate::wire::compression::{COMPRESSED, GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
@@ -19,7 +19,7 @@ use crate::wire::envelope::{Head, Heads, envelope};
 use crate::wire::grpc::Grpc;
 use crate::wire::metadata::{of_answer, with_metadata};
 use crate::wire::reply::{broken, ended};
-use crate::wire::status::rpc_status;
+use crate::wire::status::{Outcome, library_status};
 
 const CONTENT_ENCODING: HeaderName = HeaderName::from_static("connect-content-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("connect-accept-encoding");
@@ -47,9 +47,13 @@ fn answer(codec: Codec, response: Response<Body>) -> Response<Body> {
     let (parts, body) = response.into_parts();
     if parts.headers.contains_key("grpc-status") {
         // Without a body gRPC has all of its metadata in the headers; here it is the error's.
-        return told(codec, Body::from(end(ended(&parts.headers).as_ref(), &parts.headers)));
+        let outcome = Outcome::default();
+        let end = end(ended(&parts.headers).as_ref(), &parts.headers, &outcome);
+        return told(codec, Body::from(end), outcome);
     }
-    let mut response = with_metadata(told(codec, Body::new(Ending(Some(body)))), &parts.headers);
+    let outcome = Outcome::default();
+    let body = Body::new(Ending { body: Some(body), outcome: outcome.clone() });
+    let mut response = with_metadata(told(codec, body, outcome), &parts.headers);
     if let Some(encoding) = parts.headers.get(GRPC_ENCODING) {
         response.headers_mut().insert(CONTENT_ENCODING, encoding.clone());
     }
@@ -59,18 +63,21 @@ fn answer(codec: Codec, response: Response<Body>) -> Response<Body> {
 /// The error as a stream that fails at once. Its HTTP status is 200, as that of all streams.
 pub(super) fn refusal(codec: Codec, error: &Error) -> Response<Body> {
     error.log();
-    told(codec, Body::from(end(Some(&rpc_status(error)), &HeaderMap::new())))
+    let outcome = Outcome::default();
+    told(codec, Body::from(end(Some(&library_status(error)), &HeaderMap::new(), &outcome)), outcome)
 }
 
-fn told(codec: Codec, body: Body) -> Response<Body> {
+fn told(codec: Codec, body: Body, outcome: Outcome) -> Response<Body> {
     let mut response = Response::new(body);
+    response.extensions_mut().insert(outcome);
     response.headers_mut().insert(header::CONTENT_TYPE, Form::Stream(codec).media_type());
     response.headers_mut().insert(ACCEPT_ENCODING, ACCEPTED);
     response
 }
 
 /// The end-stream message, in its envelope.
-fn end(failure: Option<&rpc::Status>, trailers: &HeaderMap) -> Bytes {
+fn end(failure: Option<&rpc::Status>, trailers: &HeaderMap, outcome: &Outcome) -> Bytes {
+    outcome.set(failure.map_or(Code::Ok, |status| Code::from_number(status.code)));
     let mut metadata = Map::new();
     for (name, value) in of_answer(trailers) {
         let values = metadata.entry(name.as_str()).or_insert_with(|| Value::Array(Vec::new()));
@@ -120,28 +127,33 @@ impl http_body::Body for Messages {
     }
 }
 
-/// An answer's body whose trailers become the end-stream message. `None` once that is sent.
-struct Ending(Option<Body>);
+/// An answer's body whose trailers become the end-stream message.
+struct Ending {
+    /// `None` once the end-stream message is sent.
+    body: Option<Body>,
+    outcome: Outcome,
+}
 
 impl http_body::Body for Ending {
     type Data = Bytes;
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Some(body) = self.0.as_mut() else { return Poll::Ready(None) };
-        let last = match ready!(Pin::new(body).poll_frame(cx)) {
+        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+        let failed = |what: &str| (Some(broken(what)), HeaderMap::new());
+        let (failure, trailers) = match ready!(Pin::new(body).poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_trailers() {
-                Ok(trailers) => end(ended(&trailers).as_ref(), &trailers),
+                Ok(trailers) => (ended(&trailers), trailers),
                 Err(data) => return Poll::Ready(Some(Ok(data))),
             },
-            Some(Err(error)) => end(Some(&broken(&error.to_string())), &HeaderMap::new()),
-            None => end(Some(&broken("the answer ended without a status")), &HeaderMap::new()),
+            Some(Err(error)) => failed(&error.to_string()),
+            None => failed("the answer ended without a status"),
         };
-        self.0 = None;
-        Poll::Ready(Some(Ok(Frame::data(last))))
+        self.body = None;
+        Poll::Ready(Some(Ok(Frame::data(end(failure.as_ref(), &trailers, &self.outcome)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        self.body.is_none()
     }
 }

@@ -11,9 +11,11 @@ use crate::error::{Code, Error, Reason, Result};
 use crate::wire::compression::{COMPRESSED, unknown};
 use crate::wire::content_coding::{ACCEPTED, Coding, encoded};
 use crate::wire::envelope::HEAD_LEN;
+use crate::wire::gather::{broken, cut_off};
 use crate::wire::grpc::{self, Grpc};
 use crate::wire::metadata::{of_answer, with_metadata};
 use crate::wire::reply::Reply;
+use crate::wire::status::Outcome;
 use crate::wire::{Codec, validator};
 
 /// What precedes the name of a trailer.
@@ -82,8 +84,7 @@ async fn read(body: Body, parts: &request::Parts, limit: usize) -> Result<Vec<By
     let (mut read, mut len) = (Vec::new(), 0);
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        let piece = piece
-            .map_err(|error| Error::new(Reason::Aborted, "the body was cut off before its end").caused_by(error))?;
+        let piece = piece.map_err(|error| broken(error, cut_off))?;
         len += piece.len();
         if len > limit {
             return Err(too_large(limit));
@@ -131,6 +132,7 @@ async fn call(
         Ok(message) => {
             let mut response = Response::new(Body::empty());
             response.headers_mut().insert(header::CONTENT_TYPE, Form::Unary(codec).media_type());
+            response.extensions_mut().insert(Outcome::known(Code::Ok));
             let response = if is_get {
                 validator::validated(response, message, &request_headers)
             } else {
@@ -147,6 +149,10 @@ async fn call(
         }
     };
     let mut response = with_metadata(response, reply.headers());
+    if is_get && !response.headers().contains_key(header::VARY) {
+        // A small answer is the same for all, until it is a large one.
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
     for (name, value) in of_answer(reply.trailers()) {
         if let Ok(name) = HeaderName::try_from(format!("{TRAILER}{name}")) {
             response.headers_mut().append(name, value.clone());

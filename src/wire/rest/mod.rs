@@ -106,6 +106,9 @@ impl Rest {
             }
             if !allowed.contains(&route.rule.method) {
                 allowed.push(route.rule.method);
+                if route.rule.method == "GET" {
+                    allowed.push("HEAD");
+                }
             }
         }
         let shown = path.escape_default();

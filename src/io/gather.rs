@@ -1,0 +1,462 @@
+//! A socket whose small writes leave many to a system call, and whose large ones are kept uncopied until they do; what is a
+//! file's is sent from there.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::outlet::Outlet;
+use super::socket::Socket;
+
+/// Bytes that wait at most before they are sent; one write may go beyond.
+const LIMIT: usize = 1 << 20;
+/// Pieces of one system call.
+const SLICES: usize = 256;
+/// Room for copied bytes that is kept while nothing waits.
+const KEPT_ROOM: usize = 8 << 10;
+
+/// A socket that gathers, once it is told to.
+///
+/// HTTP/2 libraries write a frame and flush it, one after the other, and flush once more when there is no frame left. So a
+/// flush that follows a write is put off, and the next one is not. Whoever was told "flushed" may never ask again:
+/// therefore each flush that is put off wakes its task, and reading sends what waits too.
+#[derive(Debug)]
+pub(crate) struct Gathering<S> {
+    socket: S,
+    outlet: Outlet,
+    gathers: bool,
+    waiting: VecDeque<Bytes>,
+    /// What was copied, behind what waits.
+    copied: BytesMut,
+    /// Bytes of both.
+    len: usize,
+    /// Whether nothing was written since the last flush.
+    flushed: bool,
+}
+
+impl<S: Socket> Gathering<S> {
+    /// Slices of what is lent at `outlet` are kept, others copied.
+    pub(crate) fn new(socket: S, outlet: Outlet) -> Self {
+        Self {
+            socket,
+            outlet,
+            gathers: false,
+            waiting: VecDeque::new(),
+            copied: BytesMut::new(),
+            len: 0,
+            flushed: true,
+        }
+    }
+
+    /// Begins to gather; until then every write goes to the socket as it comes.
+    pub(crate) fn gather(&mut self) {
+        self.gathers = true;
+    }
+
+    /// Makes room for the next write.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.len >= LIMIT
+            && let Poll::Ready(Err(error)) = self.poll_send(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        // Where the socket takes no more, `poll_send` has left a waker with it.
+        if self.len < LIMIT { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn take(&mut self, slice: &[u8]) {
+        self.len += slice.len();
+        self.flushed = false;
+        match self.outlet.claim(slice) {
+            Some(kept) => {
+                self.seal();
+                self.waiting.push_back(kept.bytes);
+            }
+            None => self.copied.extend_from_slice(slice),
+        }
+    }
+
+    /// Writes without waiting for more: a part of a file that comes first is sent from there, and one that comes later waits
+    /// for the next write.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let is_of_file = |slice: &IoSlice<'_>| self.outlet.claim(slice).is_some_and(|claim| claim.file.is_some());
+        let before = slices.iter().position(is_of_file).unwrap_or(slices.len());
+        if before == 0
+            && let Some(slice) = slices.first()
+            && let Some((file, offset)) = self.outlet.claim(slice).and_then(|claim| claim.file)
+        {
+            return self.socket.poll_send_file(cx, &file, offset, slice.len());
+        }
+        Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..before])
+    }
+
+    fn seal(&mut self) {
+        if !self.copied.is_empty() {
+            self.waiting.push_back(self.copied.split().freeze());
+        }
+    }
+
+    /// Sends all that waits.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.seal();
+        while self.len > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.waiting.len().min(SLICES);
+            for (slice, bytes) in slices.iter_mut().zip(&self.waiting) {
+                *slice = IoSlice::new(bytes);
+            }
+            match ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.forget(sent),
+            }
+        }
+        if self.copied.capacity() > KEPT_ROOM {
+            self.copied = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes off what was sent.
+    fn forget(&mut self, mut sent: usize) {
+        self.len -= sent;
+        while let Some(first) = self.waiting.front_mut() {
+            if first.len() > sent {
+                first.advance(sent);
+                return;
+            }
+            sent -= first.len();
+            self.waiting.pop_front();
+        }
+    }
+}
+
+impl<S: Socket> AsyncRead for Gathering<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.len > 0 {
+            // A failure shows at the next flush; what the peer has sent can be read all the same.
+            let _ = this.poll_send(cx);
+        }
+        Pin::new(&mut this.socket).poll_read(cx, buffer)
+    }
+}
+
+impl<S: Socket> AsyncWrite for Gathering<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if !this.gathers {
+            return this.poll_pass(cx, slices);
+        }
+        ready!(this.poll_room(cx))?;
+        slices.iter().for_each(|slice| this.take(slice));
+        Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.gathers || self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !std::mem::replace(&mut this.flushed, true) && this.len < LIMIT {
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::io::DuplexStream;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::io::outlet::WORTH_KEEPING;
+
+    /// What a socket does to the bytes that are written to it.
+    #[derive(Debug, Clone, Copy)]
+    enum Flow {
+        Free,
+        /// Takes so many at a time, and stalls before each.
+        Trickle(usize),
+        /// Stalls once, after so many.
+        Stall(usize),
+        /// Breaks after so many.
+        Cut(usize),
+    }
+
+    struct Faucet {
+        socket: DuplexStream,
+        flow: Flow,
+        sent: Arc<AtomicUsize>,
+        stalled: bool,
+    }
+
+    impl Faucet {
+        /// Bytes that are taken now, at most.
+        fn poll_allowance(&mut self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+            let sent = self.sent.load(Ordering::Relaxed);
+            let (allowance, stalls) = match self.flow {
+                Flow::Free => (usize::MAX, false),
+                Flow::Trickle(count) => (count, true),
+                Flow::Stall(at) if sent < at => (at - sent, false),
+                Flow::Stall(at) => (usize::MAX, sent == at),
+                Flow::Cut(at) if sent < at => (at - sent, false),
+                Flow::Cut(_) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            };
+            if stalls && !std::mem::replace(&mut self.stalled, true) {
+                let waker = cx.waker().clone();
+                tokio::spawn(async move {
+                    tokio::task::yield_now().await;
+                    waker.wake();
+                });
+                return Poll::Pending;
+            }
+            self.stalled = false;
+            Poll::Ready(Ok(allowance))
+        }
+    }
+
+    impl Socket for Faucet {}
+
+    impl AsyncRead for Faucet {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.socket).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Faucet {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let count = ready!(self.poll_allowance(cx))?.min(bytes.len());
+            let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &bytes[..count]))?;
+            self.sent.fetch_add(sent, Ordering::Relaxed);
+            Poll::Ready(Ok(sent))
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let mut allowance = ready!(self.poll_allowance(cx))?;
+            let mut taken = Vec::new();
+            for slice in slices {
+                let count = allowance.min(slice.len());
+                allowance -= count;
+                taken.extend_from_slice(&slice[..count]);
+            }
+            let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &taken))?;
+            self.sent.fetch_add(sent, Ordering::Relaxed);
+            Poll::Ready(Ok(sent))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.socket).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.socket).poll_shutdown(cx)
+        }
+    }
+
+    fn answer() -> Vec<Bytes> {
+        vec![Bytes::from_static(b"a little"), vec![1; WORTH_KEEPING + 7].into(), vec![2; 99].into()]
+    }
+
+    /// Two requests over one connection and what the client got, with the bytes that the server sent.
+    async fn exchange(flow: Flow) -> (Result<(), h2::Error>, usize) {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let sent = Arc::new(AtomicUsize::new(0));
+        let outlet = Outlet::default();
+        let faucet = Faucet { socket: far, flow, sent: Arc::clone(&sent), stalled: false };
+        let mut socket = Gathering::new(faucet, outlet.clone());
+        socket.gather();
+        let server = tokio::spawn(async move {
+            let mut connection = h2::server::handshake(socket).await?;
+            while let Some(request) = connection.accept().await {
+                let (_, mut respond) = request?;
+                let mut stream = respond.send_response(http::Response::new(()), false)?;
+                for piece in answer() {
+                    stream.send_data(outlet.lend(piece), false)?;
+                }
+                stream.send_trailers(http::HeaderMap::new())?;
+            }
+            Ok::<_, h2::Error>(())
+        });
+        let client = async {
+            let (mut send, connection) = h2::client::handshake(near).await?;
+            let connection = tokio::spawn(connection);
+            for _ in 0..2 {
+                send = send.ready().await?;
+                let request = http::Request::get("http://a/").body(()).unwrap();
+                let mut body = send.send_request(request, true)?.0.await?.into_body();
+                let mut got = Vec::new();
+                while let Some(piece) = body.data().await {
+                    got.extend_from_slice(&piece?);
+                }
+                body.trailers().await?;
+                assert!(got == answer().concat(), "{flow:?}: {} bytes", got.len());
+            }
+            drop(send);
+            connection.await.unwrap()
+        };
+        let hangs = |_| panic!("{flow:?}: it hangs after {} bytes", sent.load(Ordering::Relaxed));
+        let outcome = timeout(Duration::from_secs(60), client).await.unwrap_or_else(hangs);
+        let served = timeout(Duration::from_secs(60), server).await.unwrap_or_else(|_| panic!("{flow:?}: it stays"));
+        let served = served.unwrap();
+        assert!(outcome.is_err() || served.is_ok(), "{flow:?}: {served:?}");
+        (outcome, sent.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn bytes_arrive_however_slowly_they_are_taken() {
+        let (outcome, total) = exchange(Flow::Free).await;
+        outcome.unwrap();
+        for count in 1..total {
+            exchange(Flow::Stall(count)).await.0.unwrap();
+        }
+        for count in (1..40).chain((40..total).step_by(101)) {
+            exchange(Flow::Trickle(count)).await.0.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_at_any_byte_ends_both_sides() {
+        let (_, total) = exchange(Flow::Free).await;
+        for count in 0..total {
+            let (outcome, sent) = exchange(Flow::Cut(count)).await;
+            assert_eq!(sent, count);
+            // What follows the last answer may be lost: the client has all it asked for.
+            assert!(outcome.is_err() || count > total - 64, "{count} of {total}");
+        }
+    }
+
+    /// Takes everything at once, and counts the calls.
+    #[derive(Default)]
+    struct Counter(Vec<usize>);
+
+    impl Socket for Counter {}
+
+    impl AsyncRead for Counter {
+        fn poll_read(self: Pin<&mut Self>, _cx: &mut Context<'_>, _buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Counter {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let count = slices.iter().map(|slice| slice.len()).sum();
+            self.0.push(count);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn write(socket: &mut Gathering<Counter>, cx: &mut Context<'_>, bytes: &[u8]) {
+        assert!(matches!(Pin::new(socket).poll_write(cx, bytes), Poll::Ready(Ok(count)) if count == bytes.len()));
+    }
+
+    #[test]
+    fn a_flush_put_off_wakes_and_reading_sends() {
+        let (waker, woken) = counting_waker();
+        let mut cx = Context::from_waker(&waker);
+        let mut socket = Gathering::new(Counter::default(), Outlet::default());
+        socket.gather();
+        for turn in 1..=3 {
+            write(&mut socket, &mut cx, b"frame");
+            assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
+            assert_eq!((woken.load(Ordering::Relaxed), socket.socket.0.len()), (turn, 0));
+        }
+        assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
+        assert_eq!(socket.socket.0, [15]);
+        write(&mut socket, &mut cx, b"more");
+        let mut space = [0; 8];
+        assert!(Pin::new(&mut socket).poll_read(&mut cx, &mut ReadBuf::new(&mut space)).is_pending());
+        assert_eq!(socket.socket.0, [15, 4]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut socket = Gathering::new(Counter::default(), Outlet::default());
+        socket.gather();
+        let frame = vec![0; 16 << 10];
+        for _ in 0..200 {
+            write(&mut socket, &mut cx, &frame);
+            assert!(socket.len <= LIMIT);
+        }
+        assert_eq!(socket.socket.0, [LIMIT; 3]);
+    }
+
+    #[test]
+    fn before_it_gathers_it_is_the_socket() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut socket = Gathering::new(Counter::default(), Outlet::default());
+        write(&mut socket, &mut cx, b"HTTP/1.1");
+        assert_eq!(socket.socket.0, [8]);
+    }
+
+    struct Count(AtomicUsize);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl std::ops::Deref for Count {
+        type Target = AtomicUsize;
+
+        fn deref(&self) -> &AtomicUsize {
+            &self.0
+        }
+    }
+
+    fn counting_waker() -> (std::task::Waker, Arc<Count>) {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        (Arc::clone(&count).into(), count)
+    }
+}

@@ -1,0 +1,176 @@
+//! Files mapped for bytes that the kernel alone will read: the map gives them an address, by which a socket finds them in the
+//! file and sends them from there.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, Stream};
+use tokio::task;
+
+use super::file;
+use super::outlet::Outlet;
+
+/// Bytes given at a time.
+const PIECE: u64 = 1 << 20;
+/// Fewer bytes are read and not mapped.
+const WORTH_MAPPING: u64 = 64 << 10;
+/// Maps begin at a multiple of this; no system has larger pages.
+const PAGE: u64 = 64 << 10;
+
+/// The bytes of `range`, lent at `outlet`, for a socket whose bytes the kernel alone reads.
+///
+/// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`]; an error ends the stream. Where the file is
+/// cut off after its bytes were given, sending them fails.
+pub(crate) fn lent(file: Arc<File>, range: Range<u64>, outlet: Outlet) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let state = Lending { map: None, file, range, outlet };
+    stream::try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|piece| (piece, state))) })
+}
+
+struct Lending {
+    file: Arc<File>,
+    /// What was not given yet.
+    range: Range<u64>,
+    /// What is mapped and not given yet.
+    map: Option<Bytes>,
+    outlet: Outlet,
+}
+
+impl Lending {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let start = self.range.start;
+        if start >= self.range.end {
+            return Ok(None);
+        }
+        let whole = self.range.end;
+        let end = whole.min(start + PIECE);
+        self.range.start = end;
+        if self.map.is_none() && whole - start < WORTH_MAPPING {
+            return file::read(&self.file, start..end).await.map(Some);
+        }
+        if self.file.metadata()?.len() < end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if !file::is_cached(&self.file, &(start..end)) {
+            let file = Arc::clone(&self.file);
+            task::spawn_blocking(move || file::warm(&file, start..end)).await.map_err(io::Error::other)??;
+        }
+        let mut rest = match self.map.take() {
+            Some(rest) => rest,
+            None => {
+                let bytes = Map::of(&self.file, start..whole)?;
+                self.outlet.lend_map(bytes, Arc::clone(&self.file), start)
+            }
+        };
+        // No more than `PIECE`.
+        let piece = rest.split_to((end - start) as usize);
+        self.map = Some(rest).filter(|rest| !rest.is_empty());
+        Ok(Some(piece))
+    }
+}
+
+/// A part of a file in memory, to be looked at by the kernel alone: to read it here when the file was cut off is SIGBUS.
+struct Map {
+    /// The page in which the bytes begin.
+    base: NonNull<libc::c_void>,
+    /// From that page on.
+    len: usize,
+    /// Bytes before the first.
+    skip: usize,
+}
+
+// SAFETY: a `Map` is an address that stays good until it is dropped, which any thread may do.
+#[allow(unsafe_code)]
+unsafe impl Send for Map {}
+
+impl Map {
+    /// These bytes; `range` is not empty.
+    #[allow(unsafe_code)]
+    fn of(file: &File, range: Range<u64>) -> io::Result<Bytes> {
+        use std::os::fd::AsRawFd as _;
+        let page = range.start / PAGE * PAGE;
+        let len = usize::try_from(range.end - page).map_err(io::Error::other)?;
+        let offset = libc::off_t::try_from(page).map_err(io::Error::other)?;
+        // SAFETY: a new map, at an address of the kernel's choosing, overlaps nothing; its result is checked.
+        let base =
+            unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), offset) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Bytes::from_owner(Self { base, len, skip: (range.start - page) as usize }))
+    }
+}
+
+impl AsRef<[u8]> for Map {
+    #[allow(unsafe_code)]
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: `len` bytes from `base` on are mapped for reading until `self` is dropped, and `skip` is below a page
+        // and below `len`. Blobs never change once they are written. What comes of this goes to an `Outlet`, in whose
+        // requests nothing but the kernel reads it, which answers an error where the file was cut off.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast::<u8>().add(self.skip), self.len - self.skip) }
+    }
+}
+
+impl Drop for Map {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: this very map was made by `of`, is unmapped once, and no slice of it outlives `self`.
+        unsafe {
+            libc::munmap(self.base.as_ptr(), self.len);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use futures::{StreamExt as _, TryStreamExt as _};
+
+    use super::*;
+
+    fn file_of(len: u64) -> (tempfile::NamedTempFile, Vec<u8>) {
+        let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        (file, bytes)
+    }
+
+    #[tokio::test]
+    async fn every_range_is_exact_and_of_the_file() {
+        let (file, bytes) = file_of(2 * PIECE + WORTH_MAPPING + 17);
+        let len = bytes.len() as u64;
+        for range in [0..len, 0..0, 5..6, PIECE - 1..PIECE + 1, 4097..len - 1, 3..2 * PIECE + 3, PAGE - 1..2 * PAGE] {
+            let outlet = Outlet::default();
+            let file = Arc::new(file.reopen().unwrap());
+            let got: Vec<Bytes> = lent(file, range.clone(), outlet.clone()).try_collect().await.unwrap();
+            assert_eq!(got.concat(), bytes[range.start as usize..range.end as usize], "{range:?}");
+            let mut at = range.start;
+            for piece in &got {
+                let claim = outlet.claim(piece);
+                let offset = claim.and_then(|claim| claim.file).map(|(_, offset)| offset);
+                let mapped = range.end - range.start >= WORTH_MAPPING && piece.len() >= 4096;
+                assert_eq!(offset, mapped.then_some(at), "{range:?}");
+                at += piece.len() as u64;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_shrank_is_an_error_and_then_the_end() {
+        for left in [0, PIECE + 5, 3 * PIECE - 1] {
+            let (file, bytes) = file_of(3 * PIECE);
+            file.as_file().set_len(left).unwrap();
+            let file = Arc::new(file.reopen().unwrap());
+            let got: Vec<_> = lent(file, 0..bytes.len() as u64, Outlet::default()).collect().await;
+            let (last, before) = got.split_last().unwrap();
+            assert_eq!(last.as_ref().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            let given: usize = before.iter().map(|piece| piece.as_ref().unwrap().len()).sum();
+            assert!(given as u64 <= left, "{given} of {left}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The bytes on their way to one socket, known by their address: who is given a slice of them can keep it uncopied, or send
+//! the part of a file that it is.
+//!
+//! HTTP libraries hand slices to a socket and free what is behind them as soon as it has taken them. Bytes that were lent
+//! here before can be claimed back from such a slice.
+
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+/// Fewer bytes are copied sooner than kept.
+pub(crate) const WORTH_KEEPING: usize = 2 << 10;
+
+/// What is lent to one connection. Clones share it.
+///
+/// In a request's extensions it says that the kernel alone reads the answer's bytes: nothing encrypts or frames them on
+/// their way. Whoever encodes or compresses them takes it out.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outlet(Arc<Mutex<Loans>>);
+
+#[derive(Debug, Default)]
+struct Loans {
+    next: u64,
+    all: Vec<(u64, Claim)>,
+    /// Where the last claim was found: a large piece is claimed frame by frame.
+    last: usize,
+}
+
+/// Bytes and, if they are mapped, where in which file they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(super) bytes: Bytes,
+    pub(super) file: Option<(Arc<File>, u64)>,
+}
+
+impl From<Bytes> for Claim {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, file: None }
+    }
+}
+
+impl Claim {
+    fn holds(&self, slice: &[u8]) -> bool {
+        let (has, wanted) = (self.bytes.as_ptr_range(), slice.as_ptr_range());
+        has.start <= wanted.start && wanted.end <= has.end
+    }
+
+    /// The claim of a slice that it holds.
+    fn of(&self, slice: &[u8]) -> Self {
+        let start = slice.as_ptr().addr() - self.bytes.as_ptr().addr();
+        let file = self.file.as_ref().map(|(file, offset)| (Arc::clone(file), offset + start as u64));
+        Self { bytes: self.bytes.slice_ref(slice), file }
+    }
+}
+
+impl Outlet {
+    fn loans(&self) -> MutexGuard<'_, Loans> {
+        // Whatever panicked, a list of bytes is never left half-written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same bytes, which can be claimed for as long as they, or any part of them, live.
+    pub(crate) fn lend(&self, bytes: Bytes) -> Bytes {
+        if bytes.len() < WORTH_KEEPING || self.loans().find(&bytes).is_some() {
+            bytes
+        } else {
+            self.enter(bytes.into())
+        }
+    }
+
+    /// The same bytes, which are the map of a file from this offset on.
+    #[cfg(target_os = "linux")]
+    pub(super) fn lend_map(&self, bytes: Bytes, file: Arc<File>, offset: u64) -> Bytes {
+        self.enter(Claim { bytes, file: Some((file, offset)) })
+    }
+
+    fn enter(&self, claim: Claim) -> Bytes {
+        let bytes = claim.bytes.clone();
+        let number = {
+            let mut loans = self.loans();
+            let number = loans.next;
+            loans.next += 1;
+            loans.all.push((number, claim));
+            number
+        };
+        Bytes::from_owner(Loan { outlet: self.clone(), number, bytes })
+    }
+
+    /// The owner of a slice of what is lent.
+    pub(crate) fn claim(&self, slice: &[u8]) -> Option<Claim> {
+        if slice.len() < WORTH_KEEPING {
+            return None;
+        }
+        Some(self.loans().find(slice)?.of(slice))
+    }
+
+    fn end(&self, number: u64) {
+        let mut loans = self.loans();
+        if let Some(at) = loans.all.iter().position(|(other, _)| *other == number) {
+            let ended = loans.all.swap_remove(at);
+            drop(loans);
+            drop(ended);
+        }
+    }
+}
+
+impl Loans {
+    fn find(&mut self, slice: &[u8]) -> Option<&Claim> {
+        if !self.all.get(self.last).is_some_and(|(_, claim)| claim.holds(slice)) {
+            self.last = self.all.iter().position(|(_, claim)| claim.holds(slice))?;
+        }
+        Some(&self.all[self.last].1)
+    }
+}
+
+/// Ends with the last slice of the bytes.
+struct Loan {
+    outlet: Outlet,
+    number: u64,
+    bytes: Bytes,
+}
+
+impl AsRef<[u8]> for Loan {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.outlet.end(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn large(byte: u8) -> Bytes {
+        vec![byte; 2 * WORTH_KEEPING].into()
+    }
+
+    fn claim(outlet: &Outlet, slice: &[u8]) -> Option<Bytes> {
+        outlet.claim(slice).map(|claim| claim.bytes)
+    }
+
+    #[test]
+    fn only_what_is_lent_is_claimed() {
+        let outlet = Outlet::default();
+        let mut lent = outlet.lend(large(1));
+        assert_eq!(claim(&outlet, &lent).unwrap().as_ptr(), lent.as_ptr());
+        let end = lent.split_off(WORTH_KEEPING);
+        drop(lent);
+        assert_eq!(claim(&outlet, &end).unwrap(), end);
+        assert!(claim(&outlet, &large(1)).is_none());
+        assert!(claim(&Outlet::default(), &end).is_none());
+        assert!(claim(&outlet, &end[1..]).is_none(), "a little is copied");
+    }
+
+    #[test]
+    fn a_loan_ends_with_its_last_slice_and_a_claim_outlives_it() {
+        let outlet = Outlet::default();
+        let (one, two) = (outlet.lend(large(1)), outlet.lend(large(2)));
+        let kept = claim(&outlet, &one).unwrap();
+        let part = one.slice(WORTH_KEEPING..);
+        drop(one);
+        assert_eq!(outlet.loans().all.len(), 2);
+        drop(part);
+        assert_eq!(outlet.loans().all.len(), 1);
+        assert_eq!((claim(&outlet, &two), kept), (Some(large(2)), large(1)));
+        drop(two);
+        assert!(outlet.loans().all.is_empty());
+    }
+
+    #[test]
+    fn what_is_lent_again_is_the_same_loan_only_while_it_lasts() {
+        let outlet = Outlet::default();
+        let bytes = large(7);
+        let lent = outlet.lend(bytes.clone());
+        let again = outlet.lend(lent.slice(..WORTH_KEEPING));
+        drop(lent);
+        assert_eq!(claim(&outlet, &again).unwrap(), again);
+        drop(again);
+        assert!(claim(&outlet, &bytes).is_none());
+    }
+
+    #[test]
+    fn a_part_of_a_map_is_that_part_of_the_file() {
+        let outlet = Outlet::default();
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let mut lent = outlet.lend_map(large(3), file, 1000);
+        let rest = lent.split_off(50);
+        let claim = outlet.claim(&rest).unwrap();
+        assert_eq!((claim.bytes.len(), claim.file.unwrap().1), (2 * WORTH_KEEPING - 50, 1050));
+    }
+}

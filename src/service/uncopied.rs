@@ -1,0 +1,199 @@
+//! Answers whose messages end in an image's bytes: those are sent as they are, and only what is before them is encoded.
+//!
+//! tonic copies every message into a buffer of its own. So a method leaves its messages in the extensions of an answer without
+//! any, and around the services [`filled`] makes a body of them.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::stream::{BoxStream, StreamExt as _};
+use http::{HeaderMap, Response};
+use http_body::Frame;
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use tonic::Status;
+
+/// Longest beginning of a message that holds a chunk: six keys and numbers at most, and the envelope.
+const BEGINNING: usize = 64;
+
+/// A message with its envelope: its beginning, and the bytes that it ends in.
+#[derive(Debug, Clone)]
+pub(super) struct Uncopied {
+    beginning: Bytes,
+    end: Bytes,
+}
+
+impl Uncopied {
+    /// A message without bytes of an image.
+    pub(super) fn of(message: &impl Message) -> Self {
+        let len = message.encoded_len();
+        let mut beginning = BytesMut::with_capacity(len + 5);
+        envelope(&mut beginning, len);
+        message.encode_raw(&mut beginning);
+        Self { beginning: beginning.freeze(), end: Bytes::new() }
+    }
+
+    /// A message of `fields`, a message in the field `outer[0]` of it, one in the field `outer[1]` of that, and so on; of the
+    /// innermost, the field `inner` holds `bytes`.
+    pub(super) fn ending(fields: &impl Message, outer: &[u32], inner: u32, bytes: Bytes) -> Self {
+        // From the inside out: each length counts what is within.
+        let mut heads = BytesMut::with_capacity(BEGINNING);
+        let mut within = bytes.len();
+        for tag in [inner].iter().chain(outer.iter().rev()) {
+            let mut head = BytesMut::with_capacity(BEGINNING);
+            encode_key(*tag, WireType::LengthDelimited, &mut head);
+            encode_varint(within as u64, &mut head);
+            within += head.len();
+            debug_assert!(head.len() <= 5 + encoded_len_varint(u64::MAX));
+            head.extend_from_slice(&heads);
+            heads = head;
+        }
+        let len = fields.encoded_len() + within;
+        let mut beginning = BytesMut::with_capacity(BEGINNING + fields.encoded_len());
+        envelope(&mut beginning, len);
+        fields.encode_raw(&mut beginning);
+        beginning.extend_from_slice(&heads);
+        Self { beginning: beginning.freeze(), end: bytes }
+    }
+}
+
+/// "Length-Prefixed-Message" in PROTOCOL-HTTP2.md. Pieces of blobs are far below 4 GiB.
+fn envelope(buffer: &mut BytesMut, len: usize) {
+    buffer.put_u8(0);
+    buffer.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+}
+
+/// The messages of an answer, waiting in its extensions.
+#[derive(Clone)]
+struct Waiting(Arc<Mutex<Option<Messages>>>);
+
+type Messages = BoxStream<'static, Result<Uncopied, Status>>;
+
+/// The answer without messages that these wait in.
+pub(super) fn answer<T>(messages: Messages) -> tonic::Response<BoxStream<'static, Result<T, Status>>>
+where
+    T: Send + 'static,
+{
+    let mut response = tonic::Response::new(futures::stream::empty().boxed());
+    response.extensions_mut().insert(Waiting(Arc::new(Mutex::new(Some(messages)))));
+    response
+}
+
+/// The answer with the messages that wait in it, if any do.
+pub(super) async fn filled(mut response: Response<Body>) -> Response<Body> {
+    let waiting = response.extensions_mut().remove::<Waiting>();
+    let messages = waiting.and_then(|Waiting(messages)| messages.lock().unwrap_or_else(PoisonError::into_inner).take());
+    match messages {
+        None => response,
+        Some(messages) => response.map(|_| Body::new(Filled { messages: Some(messages), end: Bytes::new() })),
+    }
+}
+
+struct Filled {
+    /// `None` once the trailers are given.
+    messages: Option<Messages>,
+    /// The end of the message whose beginning is given.
+    end: Bytes,
+}
+
+impl http_body::Body for Filled {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if !this.end.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.end)))));
+        }
+        let Some(messages) = &mut this.messages else { return Poll::Ready(None) };
+        let status = match ready!(messages.poll_next_unpin(cx)) {
+            Some(Ok(message)) => {
+                this.end = message.end;
+                return Poll::Ready(Some(Ok(Frame::data(message.beginning))));
+            }
+            Some(Err(status)) => status,
+            None => Status::ok(""),
+        };
+        this.messages = None;
+        let mut trailers = HeaderMap::new();
+        let written = status.add_header(&mut trailers);
+        Poll::Ready(Some(written.map(|()| Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.messages.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::wirephoto::v1::{
+        ChecksummedData, DownloadImageResponse, DownloadImagesResponse, download_images_response::Item,
+    };
+
+    fn part(data: Bytes) -> DownloadImageResponse {
+        DownloadImageResponse { chunk: Some(ChecksummedData { data, crc32c: None }), ..Default::default() }
+    }
+
+    fn message(uncopied: &Uncopied) -> Bytes {
+        let mut all = BytesMut::from(&uncopied.beginning[..]);
+        all.extend_from_slice(&uncopied.end);
+        let head: [u8; 5] = all.split_to(5)[..].try_into().unwrap();
+        assert_eq!((head[0], u32::from_be_bytes(head[1..].try_into().unwrap()) as usize), (0, all.len()));
+        all.freeze()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_is_the_message(
+            data in prop::collection::vec(any::<u8>(), 0..70_000),
+            index in any::<i64>(),
+            last in any::<bool>(),
+        ) {
+            let data = Bytes::from(data);
+            let sent = message(&Uncopied::ending(&(), &[3], 1, data.clone()));
+            prop_assert_eq!(DownloadImageResponse::decode(sent).unwrap(), part(data.clone()));
+            let fields = DownloadImagesResponse { index, item: None, last };
+            let sent = message(&Uncopied::ending(&fields, &[2, 3], 1, data.clone()));
+            let whole = DownloadImagesResponse { item: Some(Item::Part(part(data))), ..fields };
+            prop_assert_eq!(DownloadImagesResponse::decode(sent).unwrap(), whole.clone());
+            prop_assert_eq!(message(&Uncopied::of(&whole)), Bytes::from(whole.encode_to_vec()));
+        }
+    }
+
+    async fn sent(messages: Vec<Result<Uncopied, Status>>) -> (Vec<u8>, HeaderMap) {
+        let (_, _, extensions) = answer::<()>(futures::stream::iter(messages).boxed()).into_parts();
+        let mut response = Response::new(Body::empty());
+        *response.extensions_mut() = extensions;
+        let body = filled(response).await.into_body();
+        let all = body.collect().await.unwrap();
+        let trailers = all.trailers().unwrap().clone();
+        (all.to_bytes().to_vec(), trailers)
+    }
+
+    #[tokio::test]
+    async fn messages_end_in_their_status() {
+        let one = Uncopied::ending(&(), &[3], 1, Bytes::from_static(b"abc"));
+        let (bytes, trailers) = sent(vec![Ok(one.clone()), Ok(Uncopied::of(&()))]).await;
+        assert_eq!(bytes, [&one.beginning[..], b"abc", &[0; 5]].concat());
+        assert_eq!(trailers["grpc-status"], "0");
+        let (bytes, trailers) = sent(vec![Ok(one.clone()), Err(Status::data_loss("gone")), Ok(one)]).await;
+        assert_eq!(
+            (bytes.len(), &trailers["grpc-status"], &trailers["grpc-message"]),
+            (12, &"15".parse().unwrap(), &"gone".parse().unwrap())
+        );
+    }
+
+    #[tokio::test]
+    async fn other_answers_stay() {
+        let body = filled(Response::new(Body::from("as it was"))).await.into_body();
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "as it was");
+    }
+}

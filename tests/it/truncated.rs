@@ -1,0 +1,70 @@
+//! A blob that somebody cuts short while it is sent: that transfer ends with an error, and nothing else does.
+
+use tonic::Code;
+use wirephoto::proto::wirephoto::v1 as pb;
+
+use crate::harness::{Server, patient_client_of};
+use crate::photo::{photo, sixty_megabytes};
+
+/// A server with a large image, and the file that its bytes are in.
+async fn with_large() -> (Server, String) {
+    let server = Server::start().await;
+    let put = reqwest::Client::new().put(server.url("/i/large")).body(sixty_megabytes(8));
+    put.send().await.unwrap().error_for_status().unwrap();
+    let [blob] = server.files("blobs").try_into().unwrap();
+    (server, blob)
+}
+
+fn cut_short(blob: &str, len: u64) {
+    std::fs::OpenOptions::new().write(true).open(blob).unwrap().set_len(len).unwrap();
+}
+
+/// The same connection, or at least the same server, goes on.
+async fn goes_on(http: &reqwest::Client, server: &Server) {
+    http.put(server.url("/i/other")).body(photo("photo.jpg")).send().await.unwrap().error_for_status().unwrap();
+    let other = http.get(server.url("/i/other")).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(other, photo("photo.jpg"));
+}
+
+#[tokio::test]
+async fn plain_bytes_break_off() {
+    for (http2, left) in [(false, 0), (false, 30_000_001), (true, 0), (true, 30_000_001)] {
+        let (server, blob) = with_large().await;
+        let http = if http2 { reqwest::Client::builder().http2_prior_knowledge() } else { reqwest::Client::builder() };
+        let http = http.build().unwrap();
+        let mut answer = http.get(server.url("/i/large")).send().await.unwrap();
+        let mut got = answer.chunk().await.unwrap().unwrap().len();
+        cut_short(&blob, left);
+        let failed = loop {
+            match answer.chunk().await {
+                Ok(Some(more)) => got += more.len(),
+                ended => break ended.is_err(),
+            }
+        };
+        assert!(failed && got < 60_000_000, "HTTP/2 {http2}, {left} left: {got} bytes");
+        goes_on(&http, &server).await;
+    }
+}
+
+#[tokio::test]
+async fn streams_end_in_data_loss_or_with_their_connection() {
+    for web in [false, true] {
+        let (cut, blob) = with_large().await;
+        let mut rpc = if web { cut.grpc_web() } else { patient_client_of(&cut.url("")) };
+        let request = pb::DownloadImageRequest { name: "images/large".into(), ..Default::default() };
+        let mut parts = rpc.download_image(request.clone()).await.unwrap().into_inner();
+        parts.message().await.unwrap().unwrap();
+        cut_short(&blob, 30_000_001);
+        let status = loop {
+            match parts.message().await {
+                Ok(part) => assert!(part.is_some(), "the stream ended well"),
+                Err(status) => break status,
+            }
+        };
+        // Over HTTP/1.1 what is announced must come: where it cannot, the connection ends.
+        assert!(status.code() == Code::DataLoss || web, "{status}");
+        let again = rpc.download_image(request).await.map(|_| ()).unwrap_err();
+        assert_eq!(again.code(), Code::DataLoss, "{again}");
+        goes_on(&reqwest::Client::new(), &cut).await;
+    }
+}
