@@ -88,8 +88,8 @@ fn openapi(policy: &Policy) -> Result<String> {
     let about = About {
         title: "Wirephoto",
         version: env!("CARGO_PKG_VERSION"),
-        description: "An image server. `/v1` is JSON, `/i` is bytes; `x-rpcs` are the calls of gRPC and gRPC-Web, which \
-                      do the same.\n\nWhere GET is, HEAD is too. JSON is proto3's: requests may also name fields as the \
+        description: "An image server. `/v1` is JSON, `/i` is bytes; `x-rpcs` are the calls of gRPC, gRPC-Web and Connect, \
+                      which do the same.\n\nWhere GET is, HEAD is too. JSON is proto3's: requests may also name fields as the \
                       proto does, and write 64-bit integers as numbers.",
         license: env!("CARGO_PKG_LICENSE"),
         read_only: policy.anonymous == Access::Read,

@@ -12,10 +12,15 @@ export function grpcurl(path: string, json: string): string {
   return `grpcurl ${security}-max-msg-sz 16777216 -d ${quoted(json)} ${location.host} ${path.slice(1)}`;
 }
 
-/** `protocol` is one of buf's: grpc, grpcweb. Its reflection needs HTTP/2. */
+/** `protocol` is one of buf's: grpc, grpcweb, connect. Its reflection needs HTTP/2. */
 export function bufCurl(protocol: string, path: string, json: string): string {
   const version = tls ? "" : "--http2-prior-knowledge ";
   return `buf curl --protocol ${protocol} ${version}-d ${quoted(json)} ${location.origin}${path}`;
+}
+
+/** A unary call as Connect has it: one JSON document to the RPC's path. */
+export function connectCurl(path: string, json: string): string {
+  return `curl -H 'Content-Type: application/json' -d ${quoted(json)} ${location.origin}${path}`;
 }
 
 /** What an HTTP call is made of. */

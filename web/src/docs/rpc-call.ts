@@ -1,15 +1,24 @@
-// Calls an RPC over gRPC-Web by the generated client, whatever its messages are.
+// Calls an RPC over gRPC-Web or Connect by the generated descriptors, whatever its messages are.
 
 import { createRegistry, fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb";
 import { ImageService } from "../gen/wirephoto/v1/image_service_pb";
 import type { Output } from "./output";
 
-const transport = createGrpcWebTransport({ baseUrl: location.origin, useBinaryFormat: true });
+const options = { baseUrl: location.origin, useBinaryFormat: true };
+
+/** The wires that a browser calls RPCs by. */
+export const TRANSPORTS = {
+  "gRPC-Web": createGrpcWebTransport(options),
+  Connect: createConnectTransport(options),
+};
+
+export type Wire = keyof typeof TRANSPORTS;
+
 const registry = createRegistry(file_google_rpc_error_details);
 
 /** The RPC of this path, `/wirephoto.v1.ImageService/GetImage`. */
@@ -18,7 +27,14 @@ export function methodAt(path: string): DescMethod | undefined {
 }
 
 /** Sends the request, which is proto3 JSON; each message of the answer appears as it comes. */
-export async function callRpc(method: DescMethod, json: string, output: Output, signal: AbortSignal): Promise<void> {
+export async function callRpc(
+  wire: Wire,
+  method: DescMethod,
+  json: string,
+  output: Output,
+  signal: AbortSignal,
+): Promise<void> {
+  const transport = TRANSPORTS[wire];
   const message = fromJson(method.input, JSON.parse(json) as JsonValue, { registry });
   const show = (answer: Parameters<typeof toJson>[1]) => output.json(toJson(method.output, answer, { registry }));
   try {

@@ -1,10 +1,10 @@
 // One RPC: what it is, its messages, its errors, and every way to call it.
 
 import { el } from "../ui/dom";
-import { bufCurl, curl, grpcurl } from "./commands";
+import { bufCurl, connectCurl, curl, grpcurl } from "./commands";
 import { type ApiDocument, type Operation, type Parameter, refName, type Rpc, type Schema, typeName } from "./document";
 import { callHttp } from "./http-call";
-import { callRpc, methodAt } from "./rpc-call";
+import { callRpc, methodAt, TRANSPORTS, type Wire } from "./rpc-call";
 import { bodySample, sample } from "./samples";
 import { type Way, wayElement } from "./way";
 
@@ -69,21 +69,27 @@ function rpcWay(rpc: Rpc, id: string): Way {
   const requests = sample(rpcName(rpc), id).map((request) => JSON.stringify(request));
   const area = el("textarea", { rows: requests.length + 1, spellcheck: "false" });
   area.value = requests.join("\n");
+  const inBrowsers = rpc.kind === "unary" || rpc.kind === "server_stream";
+  const wire = el("select", {}, ...Object.keys(TRANSPORTS).map((name) => el("option", {}, name)));
+  const fields: Node[] = [labelled("Request, as JSON", "", area)];
+  if (inBrowsers) fields.push(labelled("Wire", "What the button calls by", wire));
   const way: Way = {
-    label: "gRPC and gRPC-Web",
-    fields: [labelled("Request, as JSON", "", area)],
-    commands: () => [
-      ["grpcurl", grpcurl(rpc.path, area.value)],
-      ["buf curl", bufCurl("grpc", rpc.path, area.value)],
-      ["gRPC-Web", bufCurl("grpcweb", rpc.path, area.value)],
-    ],
+    label: "RPC",
+    fields,
+    commands: () => {
+      const lines: [string, string][] = [
+        ["grpcurl", grpcurl(rpc.path, area.value)],
+        ["gRPC", bufCurl("grpc", rpc.path, area.value)],
+        ["Connect", bufCurl("connect", rpc.path, area.value)],
+      ];
+      // gRPC-Web has no streams of requests.
+      if (inBrowsers) lines.push(["gRPC-Web", bufCurl("grpcweb", rpc.path, area.value)]);
+      if (rpc.kind === "unary") lines.push(["curl", connectCurl(rpc.path, area.value)]);
+      return lines;
+    },
   };
-  if (method !== undefined && (rpc.kind === "unary" || rpc.kind === "server_stream")) {
-    way.call = (output, signal) => callRpc(method, area.value, output, signal);
-  } else {
-    // gRPC-Web has no streams of requests.
-    const all = way.commands;
-    way.commands = () => all().slice(0, 2);
+  if (method !== undefined && inBrowsers) {
+    way.call = (output, signal) => callRpc(wire.value as Wire, method, area.value, output, signal);
   }
   return way;
 }

@@ -817,7 +817,7 @@ export const DownloadImagesResponseSchema: GenMessage<DownloadImagesResponse> = 
 /**
  * Keeps images and gives them back byte for byte.
  *
- * Every RPC answers on gRPC and gRPC-Web; those with a `google.api.http` rule also as JSON, those with
+ * Every RPC answers on gRPC, gRPC-Web and Connect; those with a `google.api.http` rule also as JSON, those with
  * `bytes_routes` also as plain bytes over HTTP.
  *
  * @generated from service wirephoto.v1.ImageService
