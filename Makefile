@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 TOOLS := $(abspath $(or $(WIREPHOTO_TOOLS),target/tools))
 export WIREPHOTO_TOOLS := $(TOOLS)
 export PATH := $(TOOLS)/bin:$(TOOLS)/python/bin:$(PATH)
+# Where `make bench-peers` builds what it measures.
+export PEERS := $(abspath $(or $(PEERS),target/peers))
 # A test that fails shows where.
 export RUST_BACKTRACE ?= 1
 
@@ -25,7 +27,7 @@ test: tools build ## Run every test, outside clients and the browser included
 		$(TOOLS)/test.log
 
 .PHONY: conformance
-conformance: tools ## Hold gRPC and gRPC-Web to the Connect conformance suite: no case may fail
+conformance: tools ## Hold Connect, gRPC and gRPC-Web to the Connect conformance suite: no case may fail
 	cargo build --locked --example conformance
 	connectconformance --mode server --conf tests/conformance/config.yaml -- \
 		$${CARGO_TARGET_DIR:-target}/debug/examples/conformance
@@ -36,6 +38,7 @@ ci: lint drift test conformance ## All that a change must pass: lint, drift, tes
 .PHONY: lint
 lint: tools ## Check format, clippy, rustdoc, and the proto's style and compatibility
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 	buf lint
@@ -58,9 +61,30 @@ drift: ## Check that what is generated and committed is what its sources give
 h2spec: tools ## Hold HTTP/2 against h2spec, over cleartext and TLS
 	cargo test --locked --test it -- --include-ignored --nocapture h2spec
 
+FUZZ_SECONDS ?= 20
+
+# Hardly any code is unsafe: without a sanitizer the stable compiler does. Memory and time are bounded all the same.
+.PHONY: fuzz
+fuzz: ## Give each target of fuzz/ hostile input, for FUZZ_SECONDS (20) each
+	@mkdir -p $(TOOLS)/bin
+	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.2 --root $(TOOLS)
+	cargo fuzz build --sanitizer none
+	@for target in $(basename $(notdir $(wildcard fuzz/targets/*.rs))); do \
+		mkdir -p fuzz/corpus/$$target; \
+		seeds=fuzz/seeds/$$target; [[ -d $$seeds ]] || seeds=tests/data; \
+		cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target $$seeds -- -timeout=10 -rss_limit_mb=1024 \
+			-max_total_time=$(FUZZ_SECONDS) >$(TOOLS)/fuzz.log 2>&1 || { tail -n 40 $(TOOLS)/fuzz.log; exit 1; }; \
+		grep '^Done' $(TOOLS)/fuzz.log | sed "s/^/$$target: /"; \
+	done
+
 .PHONY: tools
 tools: ## Install what the tests need into target/tools
 	@tests/tools/setup
+
+.PHONY: bench-peers
+bench-peers: build ## Measure beside nginx and other gRPC servers; ARGS='--only gRPC --rounds 3', ARGS=--help
+	benches/peers/build
+	$(PEERS)/bench-peers --peers $(PEERS) --wirephoto $(or $(CARGO_TARGET_DIR),target)/release/wirephoto $(ARGS)
 
 .PHONY: image-test
 image-test: tools ## Build the container image with buildah from local bases, run it and talk to it (15 minutes)
@@ -68,5 +92,5 @@ image-test: tools ## Build the container image with buildah from local bases, ru
 
 .PHONY: clean
 clean: ## Remove all that was built and installed
-	rm -rf target web/node_modules tests/web/node_modules examples/typescript/node_modules
+	rm -rf target fuzz/target fuzz/corpus fuzz/artifacts web/node_modules tests/web/node_modules examples/typescript/node_modules
 	rm -rf examples/*/gen tests/clients/*/gen

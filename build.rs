@@ -34,6 +34,14 @@ fn main() -> Result<()> {
         out: out.join("tests"),
     }
     .generate()?;
+    Target {
+        files: &["tests/proto/older/wirephoto/v1/image_service.proto"],
+        includes: &["tests/proto/older"],
+        packages: &["wirephoto.v1"],
+        krate: "::wirephoto",
+        out: out.join("tests/older"),
+    }
+    .generate()?;
     well_known_table(&out)?;
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=tests/proto");

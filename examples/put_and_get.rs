@@ -9,8 +9,8 @@ use wirephoto::client::{Client, ClientOptions, Selection, UploadSpec};
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: put_and_get PHOTO [URL]")?;
-    let server = arguments.next().unwrap_or_else(|| "http://127.0.0.1:8080".into()).parse()?;
-    let client = Client::new(ClientOptions { server, ..ClientOptions::default() });
+    let servers = arguments.next().unwrap_or_else(|| "http://127.0.0.1:8080".into()).parse()?;
+    let client = Client::new(ClientOptions { servers, ..ClientOptions::default() });
 
     let put = client.upload_file(UploadSpec::default(), &path, ()).await?;
     let name = put.image.ok_or("the server answered without the image")?.name;

@@ -29,7 +29,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Put images on a server.
     Put(PutArgs),
-    /// Get an image's bytes.
+    /// Get images' bytes.
     Get(GetArgs),
     /// List images.
     Ls(LsArgs),
@@ -39,6 +39,11 @@ pub enum Command {
     Rm(RmArgs),
     /// Ask a server whether it serves.
     Health(HealthArgs),
+    /// Measure which wire moves images fastest on this machine, and at what cost.
+    Bench(BenchArgs),
+    /// A process of a benchmark, which the benchmark starts.
+    #[command(hide = true, after_help = "`wirephoto bench` starts it: wirephoto bench-part PART")]
+    BenchPart(BenchPartArgs),
     /// Print the proto's descriptors, for tools that cannot ask a server by reflection.
     #[command(after_help = "A serialised google.protobuf.FileDescriptorSet.\n\n\
                             Example:\n  wirephoto descriptors > wirephoto.protoset\n  \
@@ -102,9 +107,10 @@ pub struct ServeArgs {
 /// What every client command takes.
 #[derive(Debug, Default, Args)]
 pub struct ClientArgs {
-    /// Server to talk to [default: `http://127.0.0.1:8080`] [env: WIREPHOTO_SERVER]
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
+    /// Server to talk to; repeat it, or part several by commas: calls go to them in turn, and past those that are gone
+    /// [default: `http://127.0.0.1:8080`] [env: WIREPHOTO_SERVER]
+    #[arg(long = "server", value_name = "URL")]
+    pub servers: Vec<String>,
     /// Longest a whole call may take, such as 30s or 5m [default: none for transfers, 30s else]
     /// [env: WIREPHOTO_TIMEOUT]
     #[arg(long, value_name = "TIME")]
@@ -112,6 +118,16 @@ pub struct ClientArgs {
     /// Bearer token; the variable keeps it out of the process list [env: WIREPHOTO_TOKEN]
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
+    /// CA that the certificate of an https server must be of, a PEM file [default: those of the system]
+    /// [env: WIREPHOTO_TLS_CA]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<String>,
+    /// Certificate to show to an https server, a PEM file [env: WIREPHOTO_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// The certificate's private key, a PEM file [env: WIREPHOTO_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
 }
 
 /// Arguments of `put`.
@@ -119,7 +135,8 @@ pub struct ClientArgs {
 #[command(
     after_help = "The id is made from the file's name (`My Photo (2).jpg` becomes `my-photo-2.jpg`), which is kept \
                         as display name.\n\nExamples:\n  wirephoto put photo.jpg\n  \
-                        wirephoto put -r photos --label shoot=harbour\n  \
+                        wirephoto put -r photos --label shoot=harbour --jobs 8\n  \
+                        wirephoto put photo.jpg --server https://images.example --tls-ca ca.pem\n  \
                         cat photo.jpg | wirephoto put - --name photo.jpg"
 )]
 pub struct PutArgs {
@@ -138,6 +155,9 @@ pub struct PutArgs {
     /// Label to give each image; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// Transfers that run at once
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: u8,
     /// Print the images as a JSON array
     #[arg(long)]
     pub json: bool,
@@ -149,14 +169,20 @@ pub struct PutArgs {
 /// Arguments of `get`.
 #[derive(Debug, Args)]
 #[command(after_help = "The file appears when all of it has come and its checksums are right; one that was there is \
-                        replaced.\n\nExamples:\n  wirephoto get photo.jpg\n  \
-                        wirephoto get images/photo.jpg -o - | file -")]
+                        replaced. A transfer that breaks off goes on where it was.\n\nExamples:\n  \
+                        wirephoto get photo.jpg\n  wirephoto get a.jpg b.jpg c.jpg -o folder --jobs 8\n  \
+                        wirephoto get images/photo.jpg -o - | file -\n  \
+                        wirephoto get photo.jpg --server https://a.example,https://b.example --tls-ca ca.pem")]
 pub struct GetArgs {
-    /// Image to get: photo.jpg or images/photo.jpg
-    pub name: String,
-    /// File or folder to write to, `-` for stdout [default: the id, in the current folder]
+    /// Images to get: photo.jpg or images/photo.jpg
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// File or folder to write to, `-` for stdout; for several images a folder [default: the id, in the current folder]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Transfers that run at once
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: u8,
     /// The server.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -214,8 +240,9 @@ pub struct RmArgs {
 
 /// Arguments of `health`.
 #[derive(Debug, Args)]
-#[command(after_help = "The exit status is 1 unless all are SERVING.\n\nExample:\n  \
-                        wirephoto health --server http://images.internal:8080 --timeout 2s")]
+#[command(after_help = "The exit status is 1 unless all are SERVING.\n\nExamples:\n  \
+                        wirephoto health --server http://images.internal:8080 --timeout 2s\n  \
+                        wirephoto health --server https://images.internal --tls-cert me.pem --tls-key me.key")]
 pub struct HealthArgs {
     /// Print JSON
     #[arg(long)]
@@ -223,6 +250,101 @@ pub struct HealthArgs {
     /// The server.
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "Without --server it starts a server of its own, in a temporary folder, and removes both.\n\n\
+                        Examples:\n  wirephoto bench --quick\n  wirephoto bench --html report.html\n  \
+                        wirephoto bench --rtt 10ms --ways h1,grpc --scenarios burst,claims\n  \
+                        wirephoto bench --server http://images.internal:8080 --json > report.json")]
+pub struct BenchArgs {
+    /// Measure this server, which runs already, as http://HOST:PORT; images are put there and deleted again
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// Ways to measure, parted by commas; `grpc` stands for all that begin so [default: all]
+    #[arg(long, value_name = "WAYS")]
+    pub ways: Option<String>,
+    /// Scenarios to measure, parted by commas; `claims` is the experiments behind the claims [default: all]
+    #[arg(long, value_name = "SCENARIOS")]
+    pub scenarios: Option<String>,
+    /// Size of a large image [default: 60MB]
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<String>,
+    /// How often each way is measured in each scenario [default: as the scenario needs]
+    #[arg(long, value_name = "NUMBER")]
+    pub rounds: Option<u32>,
+    /// How long a measurement lasts in which as much as possible goes through [default: 500ms, --quick 100ms]
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<String>,
+    /// Requests at once where as much as possible goes through [default: 8, --quick 4]
+    #[arg(long, value_name = "NUMBER")]
+    pub concurrency: Option<u32>,
+    /// Sizes of messages in which the claim on chunks is tried, parted by commas [default: 4KiB,64KiB,1MiB]
+    #[arg(long, value_name = "SIZES")]
+    pub chunk: Option<String>,
+    /// Distance to add, there and back, such as 10ms
+    #[arg(long, value_name = "TIME")]
+    pub rtt: Option<String>,
+    /// Line to emulate, such as 100mbit or 1gbit
+    #[arg(long, value_name = "BITS")]
+    pub bandwidth: Option<String>,
+    /// Speak TLS
+    #[arg(long)]
+    pub tls: bool,
+    /// Take half a minute rather than five: without the scenarios that wait, and less sure
+    #[arg(long)]
+    pub quick: bool,
+    /// Write a page with plots to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print JSON (docs/benchmarks.md describes it) instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench-part`.
+#[derive(Debug, Args)]
+pub struct BenchPartArgs {
+    /// Which part.
+    #[command(subcommand)]
+    pub part: BenchPart,
+}
+
+/// The processes of a benchmark. Each ends when its stdin does.
+#[derive(Debug, Subcommand)]
+pub enum BenchPart {
+    /// `serve`.
+    Server(ServeArgs),
+    /// The benchmark's own endpoint.
+    Endpoint {
+        /// Folder of images.
+        #[arg(long)]
+        folder: PathBuf,
+        /// Certificate.
+        #[arg(long, requires = "tls_key")]
+        tls_cert: Option<PathBuf>,
+        /// Its key.
+        #[arg(long)]
+        tls_key: Option<PathBuf>,
+    },
+    /// A client that goes one way.
+    Client,
+    /// A relay that adds distance.
+    Relay {
+        /// Where it leads.
+        #[arg(long)]
+        to: std::net::SocketAddr,
+        /// Microseconds there and back.
+        #[arg(long)]
+        rtt_us: u64,
+        /// Microseconds the first connection stands still.
+        #[arg(long)]
+        stall_us: u64,
+        /// Bits a second.
+        #[arg(long)]
+        bits: Option<u64>,
+    },
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -3,13 +3,14 @@
 //! Modules depend downwards only:
 //!
 //! ```text
-//! main -> cmd -> {server, client}
+//! main -> cmd -> {server, bench -> client, client}
 //! server -> {guard, wire, raw, service, page, net} -> image -> store -> io
 //! ```
 //!
 //! `io` is for whoever moves bytes. `wire` never names `image`; below `service` and `raw` there is no HTTP and no RPC. A
 //! test reads the imports and holds them to this.
 
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod cmd;

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::error::{Error, Reason};
-use crate::wire::{self, Wire, content_coding};
+use crate::wire::{self, content_coding, validator};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/web/dist"]
@@ -34,15 +34,14 @@ async fn file(path: &str, headers: &HeaderMap) -> Response<Body> {
         Some(found) => answer(&found, path, headers),
         None => {
             let message = format!("there is nothing at /{}", path.escape_default());
-            wire::refusal(Wire::Page, &Error::new(Reason::NotFound, message))
+            wire::json_refusal(&Error::new(Reason::NotFound, message))
         }
     }
 }
 
 fn answer(found: &EmbeddedFile, path: &str, headers: &HeaderMap) -> Response<Body> {
     let etag = format!("\"{}\"", hex::encode(&found.metadata.sha256_hash()[..16]));
-    let known = headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
-    let known = known.is_some_and(|tag| tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes());
+    let known = validator::is_known(headers, &etag);
     let mut response = Response::new(Body::empty());
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;

@@ -16,7 +16,7 @@ use crate::guard::{self, Policy};
 use crate::image::Images;
 use crate::proto::wirephoto::v1::table::IMAGE_SERVICE;
 use crate::wire::method::Method;
-use crate::wire::{self, Limits, Wire, Wires};
+use crate::wire::{self, Limits, Wires};
 use crate::{net, page, raw, service};
 
 pub use crate::net::Tls;
@@ -125,7 +125,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
 /// axum adds `Allow`.
 async fn method_not_allowed(request: Request) -> Response<Body> {
     let error = Error::new(Reason::InvalidRequest, format!("{} is not for this path", request.method()));
-    let mut response = wire::refusal(Wire::Page, &error);
+    let mut response = wire::json_refusal(&error);
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }

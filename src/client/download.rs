@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,15 +12,17 @@ use futures::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tonic::Streaming;
 
-use super::policy::Deadline;
-use super::{Client, Error, Image};
+use super::policy::{Attempts, Deadline, Retry, repeatable};
+use super::pool::Backend;
+use super::{Client, Error, Image, service};
 use crate::error::Code;
 use crate::proto::wirephoto::v1::{ChecksummedData, DownloadImageRequest, DownloadImageResponse};
 
 /// An image's bytes, or a range of them, on their way.
 ///
 /// The bytes are those of the image once the stream has ended without an error, not before: CRC-32C of each piece is
-/// verified as it comes, the length at the end, and SHA-256 and CRC-32C of the whole when the whole was asked for.
+/// verified as it comes, the length at the end, and SHA-256 and CRC-32C of the whole when the whole was asked for. When
+/// they break off, the rest is asked for: it must be of the image with the same SHA-256.
 pub struct Download {
     image: Image,
     range: Range<u64>,
@@ -61,45 +64,110 @@ impl Client {
     pub async fn download(&self, name: &str, range: impl RangeBounds<u64> + Send) -> Result<Download, Error> {
         let (read_offset, read_limit) = offset_and_limit(&range)?;
         let deadline = self.settings.policy.transfer();
-        let request = self.request(DownloadImageRequest { name: name.to_owned(), read_offset, read_limit }, deadline);
-        let mut service = self.service();
-        let begin = async {
-            let mut stream = service.download_image(request).await?.into_inner();
-            Ok((stream.message().await?, stream))
+        let request = DownloadImageRequest { name: name.to_owned(), read_offset, read_limit };
+        let mut attempts = Attempts::new(Retry::CALL, repeatable("DownloadImage", ""), deadline);
+        let opened = loop {
+            match self.open(request.clone(), deadline).await {
+                Ok(opened) => break opened,
+                Err(failure) => self.pause(&mut attempts, failure).await?,
+            }
         };
-        let (first, stream) = deadline.limit(begin).await?.map_err(|status| self.failure(status))?;
+        let (image, range) = (opened.image.clone(), opened.range.clone());
+        let whole = range.start == 0 && range.end == opened.complete_length && image.size_bytes as u64 == range.end;
+        let check = Check::new(&image, &range, whole);
+        let pieces = pieces(self.clone(), deadline, opened, check).boxed();
+        Ok(Download { image, range, pieces })
+    }
+
+    /// One attempt to begin: up to the first message, which says what comes.
+    async fn open(&self, request: DownloadImageRequest, deadline: Deadline) -> Result<Opened, Error> {
+        let begin = |channel, deadline| {
+            let request = self.request(request, deadline);
+            async move {
+                let mut stream = service(channel).download_image(request).await?.into_inner();
+                Ok((stream.message().await?, stream))
+            }
+        };
+        let ((first, stream), backend) = self.once(deadline, begin).await?;
         let first = first.unwrap_or_default();
         let image = first.image.ok_or_else(|| self.without_image("DownloadImage"))?;
         let part = first.content_range.ok_or_else(|| self.without_image("DownloadImage"))?;
-        let range = match (u64::try_from(part.start), u64::try_from(part.end)) {
-            (Ok(start), Ok(end)) if start <= end => start..end,
-            _ => return Err(Error::local(Code::Internal, format!("{} sent a range that is none", self.server()))),
-        };
-        let whole = part.start == 0 && part.end == part.complete_length && part.end == image.size_bytes;
-        let check = Check::new(&image, &range, whole);
-        let pieces = pieces(self.clone(), deadline, first.chunk, stream, check).boxed();
-        Ok(Download { image, range, pieces })
+        let offsets = [part.start, part.end, part.complete_length, image.size_bytes].map(u64::try_from);
+        match offsets {
+            [Ok(start), Ok(end), Ok(complete_length), Ok(_)] if start <= end => {
+                Ok(Opened { image, range: start..end, complete_length, chunk: first.chunk, stream, backend })
+            }
+            _ => Err(Error::local(Code::Internal, format!("{} sent a range that is none", backend.server()))),
+        }
+    }
+
+    /// The rest of a download that `failure` broke off when `came` bytes of `range` had come.
+    async fn resume(
+        &self,
+        image: &Image,
+        range: &Range<u64>,
+        came: u64,
+        attempts: &mut Attempts,
+        mut failure: Error,
+    ) -> Result<Opened, Error> {
+        let (offset, limit) = offset_and_limit(&(range.start + came..range.end))?;
+        let request = DownloadImageRequest { name: image.name.clone(), read_offset: offset, read_limit: limit };
+        loop {
+            self.pause(attempts, failure).await?;
+            match self.open(request.clone(), attempts.deadline).await {
+                Ok(opened) => {
+                    let same = opened.image.sha256 == image.sha256 && opened.image.size_bytes == image.size_bytes;
+                    if same && opened.range == (range.start + came..range.end) {
+                        return Ok(opened);
+                    }
+                    let name = image.name.escape_debug();
+                    let message = format!("{name} was replaced while it came: get it again");
+                    return Err(Error::local(Code::Aborted, message));
+                }
+                Err(error) => failure = error,
+            }
+        }
     }
 }
 
-/// The rest of the call, verified.
+/// A download that has begun.
+struct Opened {
+    image: Image,
+    range: Range<u64>,
+    complete_length: u64,
+    /// The first bytes.
+    chunk: Option<ChecksummedData>,
+    stream: Streaming<DownloadImageResponse>,
+    backend: Arc<Backend>,
+}
+
+/// The bytes, verified; when they break off, the rest of them.
 fn pieces(
     client: Client,
     deadline: Deadline,
-    mut chunk: Option<ChecksummedData>,
-    mut stream: Streaming<DownloadImageResponse>,
+    opened: Opened,
     mut check: Check,
 ) -> impl Stream<Item = Result<Bytes, Error>> {
+    let Opened { image, range, mut chunk, mut stream, mut backend, .. } = opened;
+    let mut attempts = Attempts::new(Retry::RESUME, repeatable("DownloadImage", ""), deadline);
     async_stream::try_stream! {
         loop {
             if let Some(chunk) = chunk.take() && !chunk.data.is_empty() {
                 check.piece(&chunk)?;
+                attempts.progressed();
                 yield chunk.data;
             }
-            let next = deadline.limit(stream.message()).await?;
-            match next.map_err(|status| client.failure(status))? {
-                Some(message) => chunk = message.chunk,
-                None => break,
+            match deadline.limit(stream.message()).await? {
+                Ok(Some(message)) => chunk = message.chunk,
+                Ok(None) => break,
+                Err(status) => {
+                    let failure = backend.failed(status.into());
+                    if failure.is_lost() && check.is_complete() {
+                        break;
+                    }
+                    let rest = client.resume(&image, &range, check.received, &mut attempts, failure).await?;
+                    (chunk, stream, backend) = (rest.chunk, rest.stream, rest.backend);
+                }
             }
         }
         check.end()?;
@@ -174,6 +242,11 @@ impl Check {
             whole.running_crc32c = crc32c::crc32c_combine(whole.running_crc32c, crc32c, piece.data.len());
         }
         Ok(())
+    }
+
+    /// Whether as much has come as was announced.
+    fn is_complete(&self) -> bool {
+        self.received == self.expected
     }
 
     fn end(&mut self) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::Server;
+use super::connect::Disagreement;
 use crate::error::Code;
 use crate::proto::google::rpc;
 use crate::well_known::Any;
@@ -16,7 +17,21 @@ pub struct Error {
     code: Code,
     message: String,
     details: Vec<Detail>,
+    reached: Reached,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// How far a call that failed had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// Nothing of it left: there was no connection.
+    Nobody,
+    /// It left, and the connection broke before its end.
+    Perhaps,
+    /// It left, and its time was over before an answer came.
+    Silence,
+    /// The server answered, or it was never to leave.
+    Server,
 }
 
 /// A detail of `google/rpc/error_details.proto` that came with an error.
@@ -41,12 +56,13 @@ pub enum Detail {
 impl Error {
     /// A failure on this side of the connection.
     pub(super) fn local(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new(), source: None }
+        Self { code, message: message.into(), details: Vec::new(), reached: Reached::Server, source: None }
     }
 
     /// The caller's time ran out on this side.
     pub(super) fn out_of_time() -> Self {
-        Self::local(Code::DeadlineExceeded, "the call did not end in the time it was given")
+        let error = Self::local(Code::DeadlineExceeded, "the call did not end in the time it was given");
+        Self { reached: Reached::Silence, ..error }
     }
 
     pub(super) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -63,9 +79,18 @@ impl Error {
             while let Some(deeper) = cause.source() {
                 cause = deeper;
             }
+            if cause.is::<Disagreement>() {
+                return Self::disagreement(server, &cause.to_string()).caused_by(status);
+            }
             let message =
                 format!("cannot reach {server}: {cause}; is the server running? `wirephoto serve` starts one");
-            return Self::local(Code::Unavailable, message).caused_by(status);
+            let error = Self::local(Code::Unavailable, message).caused_by(status);
+            return Self { reached: Reached::Nobody, ..error };
+        }
+        if let Some(cause) = break_of(&status) {
+            let message = format!("the connection to {server} broke: {cause}");
+            let error = Self::local(Code::Unavailable, message).caused_by(status);
+            return Self { reached: Reached::Perhaps, ..error };
         }
         let details = rpc::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
         let details = details.into_iter().map(Detail::unpack).collect();
@@ -75,7 +100,13 @@ impl Error {
         };
         // A status made on this side has the transport's error below it; one the server sent has nothing.
         let source = std::error::Error::source(&status).is_some().then(|| status.into());
-        Self { code, message, details, source }
+        Self { code, message, details, reached: Reached::Server, source }
+    }
+
+    /// The two sides do not agree about TLS, and nothing of the call was taken.
+    pub(super) fn disagreement(server: &Server, why: &str) -> Self {
+        let error = Self::local(Code::Unavailable, format!("cannot reach {server}: {why}"));
+        Self { reached: Reached::Nobody, ..error }
     }
 
     /// gRPC status code.
@@ -101,9 +132,19 @@ impl Error {
         })
     }
 
-    /// Whether the server was not reached at all, so that another call would fail as well.
+    /// Whether the server was not reached at all, so that nothing was done and another call would fail as well.
     pub fn is_unreachable(&self) -> bool {
-        self.code == Code::Unavailable && self.details.is_empty()
+        self.reached == Reached::Nobody
+    }
+
+    /// Whether there was no connection, it broke, or nothing came.
+    pub(super) fn is_lost(&self) -> bool {
+        self.reached != Reached::Server
+    }
+
+    /// Whether the connection broke under the call.
+    pub(super) fn is_broken(&self) -> bool {
+        self.reached == Reached::Perhaps
     }
 
     /// When the server says to try again.
@@ -170,6 +211,38 @@ fn find_cause<T: std::error::Error + 'static>(status: &tonic::Status) -> Option<
         cause = error.source();
     }
     None
+}
+
+/// What ended the connection under the call, if that is what happened.
+fn break_of(status: &tonic::Status) -> Option<&(dyn std::error::Error + 'static)> {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let broke = if let Some(error) = error.downcast_ref::<h2::Error>() {
+            error.is_io() || error.is_go_away()
+        } else if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            error.is_closed() || error.is_canceled() || error.is_incomplete_message() || error.is_timeout()
+        } else {
+            error.is::<std::io::Error>()
+        };
+        if broke {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+impl Error {
+    pub(super) fn answered_for_tests(code: Code, retry_after: Option<i64>) -> Self {
+        let delay = |seconds| rpc::RetryInfo { retry_delay: Some(pbjson_types::Duration { seconds, nanos: 0 }) };
+        let details = retry_after.map(|seconds| Detail::RetryInfo(delay(seconds))).into_iter().collect();
+        Self { details, ..Self::local(code, "") }
+    }
+
+    pub(super) fn unsent_for_tests() -> Self {
+        Self { reached: Reached::Nobody, ..Self::local(Code::Unavailable, "") }
+    }
 }
 
 #[cfg(test)]

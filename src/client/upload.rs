@@ -1,6 +1,7 @@
 //! Uploads: a reader becomes a stream of checksummed chunks, each read while the one before is on its way.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use sha2::{Digest as _, Sha256};
@@ -10,7 +11,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Client, Error, UploadSpec, Uploaded, request_id};
+use super::policy::{Attempts, Deadline, Retry, repeatable};
+use super::{Client, Error, UploadSpec, Uploaded, request_id, service};
 use crate::error::Code;
 use crate::proto::wirephoto::v1::{ChecksummedData, ImageChecksums, UploadImageRequest};
 
@@ -25,16 +27,35 @@ pub trait Progress: Send + Sync + 'static {
     fn total(&self, bytes: u64);
     /// This many bytes more have gone.
     fn advance(&self, bytes: u64);
+    /// It begins again, at the first byte.
+    fn restart(&self);
 }
 
 /// Nobody.
 impl Progress for () {
     fn total(&self, _: u64) {}
     fn advance(&self, _: u64) {}
+    fn restart(&self) {}
+}
+
+impl<P: Progress + ?Sized> Progress for Arc<P> {
+    fn total(&self, bytes: u64) {
+        (**self).total(bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        (**self).advance(bytes);
+    }
+
+    fn restart(&self) {
+        (**self).restart();
+    }
 }
 
 impl Client {
     /// Uploads the file at `path` as `spec` says. Its size is announced, so that one over a limit is refused at once.
+    ///
+    /// When the server goes away meanwhile, it is sent again; what is not a file proper (a pipe, say) is sent once.
     ///
     /// # Errors
     /// As [`Client::upload`].
@@ -44,16 +65,31 @@ impl Client {
         path: impl AsRef<Path>,
         progress: impl Progress,
     ) -> Result<Uploaded, Error> {
-        let mut file = File::open(path).await.map_err(|error| unreadable(&error))?;
+        let mut file = File::open(&path).await.map_err(|error| unreadable(&error))?;
         let metadata = file.metadata().await.map_err(|error| unreadable(&error))?;
         if metadata.is_dir() {
             return Err(Error::local(Code::InvalidArgument, "cannot read it: it is a folder"));
         }
-        if metadata.is_file() {
-            spec.size_bytes = i64::try_from(metadata.len()).ok();
-        }
         file.set_max_buf_size(CHUNK);
-        self.upload(spec, file, progress).await
+        if !metadata.is_file() {
+            return self.upload(spec, file, progress).await;
+        }
+        spec.size_bytes = i64::try_from(metadata.len()).ok();
+        if spec.request_id.is_empty() {
+            spec.request_id = request_id();
+        }
+        let progress = Arc::new(progress);
+        let deadline = self.settings.policy.transfer();
+        let mut attempts = Attempts::new(Retry::CALL, repeatable("UploadImage", &spec.request_id), deadline);
+        loop {
+            match self.send(spec.clone(), file, Arc::clone(&progress), deadline).await {
+                Ok(uploaded) => return Ok(uploaded),
+                Err(failure) => self.pause(&mut attempts, failure).await?,
+            }
+            progress.restart();
+            file = File::open(&path).await.map_err(|error| unreadable(&error))?;
+            file.set_max_buf_size(CHUNK);
+        }
     }
 
     /// Uploads what `content` gives, to its end, as `spec` says. A request id is made unless `spec` has one.
@@ -73,13 +109,22 @@ impl Client {
         if spec.request_id.is_empty() {
             spec.request_id = request_id();
         }
-        let deadline = self.settings.policy.transfer();
-        let (chunks, stream) = mpsc::channel(AHEAD);
-        let mut feeding = AbortOnDropHandle::new(tokio::spawn(feed(spec, content, chunks, progress)));
-        let request = self.request(ReceiverStream::new(stream), deadline);
-        let mut service = self.service();
+        self.send(spec, content, progress, self.settings.policy.transfer()).await
+    }
 
-        let upload = async {
+    /// One attempt.
+    async fn send(
+        &self,
+        spec: UploadSpec,
+        content: impl AsyncRead + Send + 'static,
+        progress: impl Progress,
+        deadline: Deadline,
+    ) -> Result<Uploaded, Error> {
+        let upload = |channel, deadline| async move {
+            let (chunks, stream) = mpsc::channel(AHEAD);
+            let mut feeding = AbortOnDropHandle::new(tokio::spawn(feed(spec, content, chunks, progress)));
+            let request = self.request(ReceiverStream::new(stream), deadline);
+            let mut service = service(channel);
             let call = service.upload_image(request);
             tokio::pin!(call);
             let answer = tokio::select! {
@@ -87,15 +132,15 @@ impl Client {
                 fed = &mut feeding => match fed {
                     Ok(Ok(())) => call.await,
                     // Returning drops the call: the server sees it cancelled, not ended.
-                    Ok(Err(error)) => return Err(error),
+                    Ok(Err(error)) => return Err(error.into()),
                     Err(panic) => {
-                        return Err(Error::local(Code::Internal, "reading the content failed").caused_by(panic));
+                        return Err(Error::local(Code::Internal, "reading the content failed").caused_by(panic).into());
                     }
                 },
             };
-            Ok(answer.map_err(|status| self.failure(status))?.into_inner())
+            Ok(answer?.into_inner())
         };
-        deadline.limit(upload).await?
+        Ok(self.once(deadline, upload).await?.0)
     }
 }
 

@@ -1,36 +1,64 @@
-//! `wirephoto get NAME`: the bytes into a file that appears whole and verified, or to stdout.
+//! `wirephoto get NAME…`: the bytes into files that appear whole and verified, a few at once, or to stdout.
 
+use std::cell::Cell;
 use std::fs;
+use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::bar::Bar;
-use super::{Failure, connect, image_id};
+use super::bar::Bars;
+use super::{Failure, complain, connect, image_id};
 use crate::cli::GetArgs;
 use crate::client::{Client, Download, Progress as _};
 use crate::image::id::ImageId;
 
 pub(super) async fn run(args: GetArgs) -> Result<(), Failure> {
-    let id = image_id(&args.name)?;
+    let ids = args.names.iter().map(|name| image_id(name)).collect::<Result<Vec<_>, _>>()?;
     let client = connect(&args.client)?;
-    match args.output {
-        Some(output) if output == Path::new("-") => to_stdout(&client, &id).await,
-        Some(output) if output.is_dir() => to_file(&client, &id, output.join(id.as_str())).await,
-        Some(output) => to_file(&client, &id, output).await,
-        None => to_file(&client, &id, PathBuf::from(id.as_str())).await,
+    let bars = Bars::default();
+    if let [id] = &ids[..] {
+        return match args.output {
+            Some(output) if output == Path::new("-") => to_stdout(&client, id, &bars).await,
+            Some(output) if output.is_dir() => to_file(&client, id, output.join(id.as_str()), &bars).await,
+            Some(output) => to_file(&client, id, output, &bars).await,
+            None => to_file(&client, id, PathBuf::from(id.as_str()), &bars).await,
+        };
     }
+    let folder = args.output.unwrap_or_else(|| ".".into());
+    if !folder.is_dir() {
+        let folder = folder.display();
+        return Err(Failure::Usage(format!("-o: `{folder}` is no folder: several images need one, so make it first")));
+    }
+    let (client, bars, folder) = (&client, &bars, &folder);
+    let mut failed = false;
+    // Once no server can be reached, none is tried for the rest, and it is told once.
+    let gone = Cell::new(false);
+    let downloads = stream::iter(&ids)
+        .take_while(|_| ready(!gone.get()))
+        .map(async |id| (id, to_file(client, id, folder.join(id.as_str()), bars).await))
+        .buffered(args.jobs.into());
+    let mut downloads = pin!(downloads);
+    while let Some((id, outcome)) = downloads.next().await {
+        let Err(failure) = outcome else { continue };
+        failed = true;
+        if !(matches!(failure, Failure::Unreachable(_)) && gone.replace(true)) {
+            bars.above(|| complain(id, failure.message().unwrap_or_default()));
+        }
+    }
+    if failed { Err(Failure::Told) } else { Ok(()) }
 }
 
-async fn to_stdout(client: &Client, id: &ImageId) -> Result<(), Failure> {
+async fn to_stdout(client: &Client, id: &ImageId, bars: &Bars) -> Result<(), Failure> {
     let download = client.download(&id.name(), ..).await?;
-    copy(download, tokio::io::stdout(), id, Failure::stdout).await
+    copy(download, tokio::io::stdout(), id, bars, Failure::stdout).await
 }
 
-async fn to_file(client: &Client, id: &ImageId, target: PathBuf) -> Result<(), Failure> {
+async fn to_file(client: &Client, id: &ImageId, target: PathBuf, bars: &Bars) -> Result<(), Failure> {
     // What a link points to is replaced, not the link.
     let target = fs::canonicalize(&target).unwrap_or(target);
     let unwritable = |error: &io::Error| Failure::Failed(format!("cannot write {}: {error}", target.display()));
@@ -42,12 +70,12 @@ async fn to_file(client: &Client, id: &ImageId, target: PathBuf) -> Result<(), F
     if fs::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
         // A device or a pipe is written to, never replaced by a file.
         let file = File::options().write(true).open(&target).await.map_err(|error| unwritable(&error))?;
-        return copy(download, file, id, unwritable).await;
+        return copy(download, file, id, bars, unwritable).await;
     }
     let (partial, file) = Partial::create(&target).map_err(|error| unwritable(&error))?;
     let mut file = File::from_std(file);
     file.set_max_buf_size(1 << 20);
-    copy(download, file, id, unwritable).await?;
+    copy(download, file, id, bars, unwritable).await?;
     partial.publish(&target).map_err(|error| unwritable(&error))
 }
 
@@ -56,9 +84,10 @@ async fn copy(
     mut download: Download,
     mut out: impl AsyncWrite + Unpin,
     id: &ImageId,
+    bars: &Bars,
     unwritable: impl Fn(&io::Error) -> Failure,
 ) -> Result<(), Failure> {
-    let bar = Bar::new(id.as_str());
+    let bar = bars.add(id.as_str());
     let range = download.range();
     bar.total(range.end - range.start);
     let copied = async {

@@ -1,35 +1,41 @@
-//! `wirephoto health`: what the server says of itself and its service.
+//! `wirephoto health`: what each server says of itself and its service.
 
 use serde_json::json;
 
-use super::{Failure, connect, print, print_json};
+use super::{Failure, options, print, print_json};
 use crate::cli::HealthArgs;
-use crate::client::{Health, SERVICE};
+use crate::client::{Client, ClientOptions, Health, SERVICE};
 
 pub(super) async fn run(args: HealthArgs) -> Result<(), Failure> {
-    let client = connect(&args.client)?;
+    let options = options(&args.client)?;
     let mut services = Vec::new();
-    for service in ["", SERVICE] {
-        services.push((service, client.health(service).await?));
+    for server in options.servers.iter() {
+        let client = Client::new(ClientOptions { servers: server.clone().into(), ..options.clone() });
+        for service in ["", SERVICE] {
+            services.push((server, service, client.health(service).await?));
+        }
     }
     if args.json {
         let services: Vec<_> = services
             .iter()
-            .map(|(service, health)| json!({ "service": service, "status": health.to_string() }))
+            .map(|(server, service, health)| {
+                json!({ "server": server.to_string(), "service": service, "status": health.to_string() })
+            })
             .collect();
         print_json(&json!({ "services": services }))?;
     } else {
+        let several = options.servers.iter().count() > 1;
         print(|out| {
-            for (service, health) in &services {
+            for (server, service, health) in &services {
                 let service = if service.is_empty() { "server" } else { service };
-                writeln!(out, "{service:<26}  {health}")?;
+                let server = if several { format!("{server}  ") } else { String::new() };
+                writeln!(out, "{server}{service:<26}  {health}")?;
             }
             Ok(())
         })?;
     }
-    if services.iter().all(|(_, health)| *health == Health::Serving) {
-        Ok(())
-    } else {
-        Err(Failure::Failed(format!("{} is not serving", client.server())))
+    match services.iter().find(|(_, _, health)| *health != Health::Serving) {
+        None => Ok(()),
+        Some((server, ..)) => Err(Failure::Failed(format!("{server} is not serving"))),
     }
 }

@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share: a client, names, failures and exit codes.
 
 mod bar;
+mod bench;
 mod descriptors;
 mod get;
 mod health;
@@ -13,12 +14,14 @@ mod show;
 mod text;
 mod version;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use crate::cli::{ClientArgs, Command};
-use crate::client::{self, Client, ClientOptions};
-use crate::config::{Config, ConfigError, Sources, parse};
+use crate::client::{self, Client, ClientOptions, Server, Servers, Tls, TlsFiles};
+use crate::config::{Config, ConfigError, Sources, Value, parse};
 use crate::error::{Code, Error};
 use crate::image::id::ImageId;
 
@@ -31,6 +34,8 @@ pub enum Failure {
     Usage(String),
     /// It was tried and failed.
     Failed(String),
+    /// No server could be reached; the same would become of whatever else is tried.
+    Unreachable(String),
     /// It failed and has said so already.
     Told,
     /// Whoever read stdout has seen enough.
@@ -42,7 +47,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
-            Self::Failed(_) | Self::Told => 1,
+            Self::Failed(_) | Self::Unreachable(_) | Self::Told => 1,
             Self::ReaderLeft => 0,
         }
     }
@@ -50,7 +55,7 @@ impl Failure {
     /// What to tell on stderr, if anything.
     pub fn message(&self) -> Option<&str> {
         match self {
-            Self::Usage(message) | Self::Failed(message) => Some(message),
+            Self::Usage(message) | Self::Failed(message) | Self::Unreachable(message) => Some(message),
             Self::Told | Self::ReaderLeft => None,
         }
     }
@@ -86,7 +91,8 @@ impl From<Error> for Failure {
 
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
-        Self::Failed(explain(&error))
+        let message = explain(&error);
+        if error.is_unreachable() { Self::Unreachable(message) } else { Self::Failed(message) }
     }
 }
 
@@ -106,6 +112,8 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Show(args) => interruptible(show::run(args)).await,
         Command::Rm(args) => interruptible(rm::run(args)).await,
         Command::Health(args) => interruptible(health::run(args)).await,
+        Command::Bench(args) => bench::run(&args).await,
+        Command::BenchPart(args) => bench::part(args.part).await,
         Command::Descriptors => descriptors::run(),
         Command::Version => version::run(),
     }
@@ -121,16 +129,47 @@ async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Resul
 
 /// The client that flags and environment describe.
 fn connect(args: &ClientArgs) -> Result<Client, Failure> {
+    options(args).map(Client::new)
+}
+
+fn options(args: &ClientArgs) -> Result<ClientOptions, Failure> {
     let env = |name: &str| std::env::var_os(name);
     let sources = Sources::new(&env);
-    let server = sources.find("server", args.server.as_deref())?;
+    let servers = Some(args.servers.join(",")).filter(|_| !args.servers.is_empty());
+    let servers: Servers = match sources.find("server", servers.as_deref())? {
+        Some(value) => value.parse_quietly(str::parse)?,
+        None => Servers::default(),
+    };
     let token = sources.find("token", args.token.as_deref())?;
     let timeout = sources.find("timeout", args.timeout.as_deref())?;
-    Ok(Client::new(ClientOptions {
-        server: server.map(|value| value.parse_quietly(str::parse)).transpose()?.unwrap_or_default(),
+    Ok(ClientOptions {
+        tls: tls(args, &sources, &servers)?,
+        servers,
         token: token.map(|value| value.parse_quietly(str::parse)).transpose()?,
         timeout: timeout.map(|value| value.parse(parse::duration)).transpose()?,
-    }))
+    })
+}
+
+/// From the files that are named, for servers that speak TLS. Variables may be meant for other servers.
+fn tls(args: &ClientArgs, sources: &Sources<'_>, servers: &Servers) -> Result<Option<Tls>, Failure> {
+    let flags = [("tls-ca", &args.tls_ca), ("tls-cert", &args.tls_cert), ("tls-key", &args.tls_key)];
+    if !servers.iter().any(Server::is_secure) {
+        return match flags.iter().find(|(_, value)| value.is_some()) {
+            Some((flag, _)) => {
+                let message = format!("--{flag}: no TLS is spoken with {servers}: write https:// in --server");
+                Err(Failure::Usage(message))
+            }
+            None => Ok(None),
+        };
+    }
+    let [ca, cert, key] = flags.map(|(key, flag)| sources.find(key, flag.as_deref()));
+    let path = |value: Value| value.parse(|text| Ok::<_, Infallible>(PathBuf::from(text)));
+    let files = TlsFiles {
+        ca: ca?.map(path).transpose()?,
+        cert: cert?.map(path).transpose()?,
+        key: key?.map(path).transpose()?,
+    };
+    Tls::load(&files).map(Some).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// The image that `photo.jpg` or `images/photo.jpg` names.

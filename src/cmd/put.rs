@@ -1,10 +1,15 @@
-//! `wirephoto put FILE…`: one upload after the other; what fails is told, and the rest goes on.
+//! `wirephoto put FILE…`: a few uploads at once; what fails is told, and the rest goes on.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::future::ready;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
-use super::bar::Bar;
+use futures::{StreamExt as _, stream};
+
+use super::bar::Bars;
 use super::name::{display_name, from_file_name};
 use super::{Failure, complain, connect, explain, print, print_json, safe, text};
 use crate::cli::PutArgs;
@@ -20,6 +25,7 @@ pub(super) async fn run(args: PutArgs) -> Result<(), Failure> {
     for path in args.files {
         outcome.failed |= !collect(path, args.recursive, &mut files);
     }
+    let mut uploads = Vec::new();
     let mut taken: BTreeMap<String, &Path> = BTreeMap::new();
     for path in &files {
         let file_name = display_name(path);
@@ -39,16 +45,30 @@ pub(super) async fn run(args: PutArgs) -> Result<(), Failure> {
             allow_replace: args.replace,
             ..UploadSpec::default()
         };
-        match put(&client, path, spec).await {
-            Ok(Uploaded { image: Some(image), created }) => outcome.stored(image, created, args.json)?,
-            Ok(Uploaded { image: None, .. }) => outcome.fail(path, "the server answered without an image".to_owned()),
-            Err(error) => {
-                outcome.fail(path, explain(&error));
-                if error.is_unreachable() {
-                    break;
-                }
+        uploads.push((path, spec));
+    }
+    let (client, bars) = (&client, &Bars::default());
+    // Once no server can be reached, none is tried for the rest, and it is told once.
+    let gone = Cell::new(false);
+    let uploads = stream::iter(uploads)
+        .take_while(|_| ready(!gone.get()))
+        .map(async |(path, spec)| (path, put(client, path, spec, bars).await))
+        .buffered(args.jobs.into());
+    let mut uploads = pin!(uploads);
+    while let Some((path, uploaded)) = uploads.next().await {
+        bars.above(|| match uploaded {
+            Ok(Uploaded { image: Some(image), created }) => outcome.stored(image, created, args.json),
+            Ok(Uploaded { image: None, .. }) => {
+                outcome.fail(path, "the server answered without an image".to_owned());
+                Ok(())
             }
-        }
+            Err(error) => {
+                if !(error.is_unreachable() && gone.replace(true)) {
+                    outcome.fail(path, explain(&error));
+                }
+                Ok(())
+            }
+        })?;
     }
     if args.json {
         print_json(&outcome.images)?;
@@ -81,8 +101,8 @@ impl Outcome {
     }
 }
 
-async fn put(client: &Client, path: &Path, spec: UploadSpec) -> Result<Uploaded, Error> {
-    let bar = Bar::new(&spec.image_id);
+async fn put(client: &Client, path: &Path, spec: UploadSpec, bars: &Bars) -> Result<Uploaded, Error> {
+    let bar = bars.add(&spec.image_id);
     let uploaded = if is_stdin(path) {
         client.upload(spec, tokio::io::stdin(), bar.clone()).await
     } else {

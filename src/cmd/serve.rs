@@ -24,9 +24,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let tls = config.tls.map(|files| Tls::load(files.cert, files.key, files.client_ca)).transpose();
     let tls = tls.map_err(|error| Failure::Usage(error.to_string()))?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let store = Store::open(&config.store, config.fsync).await?;
+    let store = Store::open(&config.store, config.fsync).await.map_err(unusable)?;
     let images = Images::open(store, Limits { max_image_size: config.max_image_size }).await?;
-    let origins = Origins::new(config.cors_origins, config.listen.ip().is_loopback());
+    let origins = Origins::new(config.cors_origins, config.listen.ip().to_canonical().is_loopback());
     let anonymous = config.allow_anonymous.unwrap_or(Access::Write);
     let mut app = App::new(images, Policy { origins, anonymous }, config.reflection).await?;
     if let Some(tls) = tls {
@@ -43,6 +43,14 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let _ = writeln!(std::io::stdout(), "wirephoto listening on {scheme}://{address}");
     let _ = std::io::stdout().flush();
     Ok(server::serve(listener, app, shutdown, DRAIN).await?)
+}
+
+/// A store that is named wrongly is bad configuration; one that does not answer is not.
+fn unusable(error: Error) -> Failure {
+    match error.reason {
+        Reason::InvalidRequest => Failure::Usage(error.to_string()),
+        _ => error.into(),
+    }
 }
 
 /// Completes at the first SIGTERM or SIGINT. A second one ends the process at once.

@@ -29,7 +29,7 @@ pub(super) fn check(anonymous: Access, tables: &[&'static [Rpc]], wire: Wire, re
 /// An RPC reads if it is declared so; what is in no table (health, reflection) changes nothing. Elsewhere the method tells.
 fn reads(tables: &[&'static [Rpc]], wire: Wire, request: &Request) -> bool {
     match wire {
-        Wire::Grpc | Wire::GrpcWeb => {
+        Wire::Grpc | Wire::GrpcWeb | Wire::Connect => {
             let rpc = tables.iter().flat_map(|table| table.iter()).find(|rpc| rpc.path == request.uri().path());
             rpc.is_none_or(|rpc| rpc.no_side_effects)
         }

@@ -39,6 +39,6 @@ pub(super) async fn run(wire: Wire, deadline: Deadline, mut request: Request, ne
     let response = timeout_at(deadline.0, next.run(request)).await.ok()?;
     Some(match wire {
         Wire::Bytes | Wire::Page => deadline::cut_at(response, deadline),
-        Wire::Grpc | Wire::GrpcWeb | Wire::Rest => response,
+        Wire::Grpc | Wire::GrpcWeb | Wire::Connect | Wire::Rest => response,
     })
 }

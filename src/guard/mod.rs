@@ -19,7 +19,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use futures::FutureExt as _;
 use http::header::{self, HeaderName};
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, StatusCode};
 use tower::util::option_layer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -27,26 +27,30 @@ use crate::error::Error;
 use crate::raw;
 use crate::wire::deadline::passed;
 use crate::wire::method::Method as Rpc;
-use crate::wire::{self, Wire};
+use crate::wire::{self, Codec, Spoken, Wire};
 
 pub use access::Access;
 pub use origin::Origins;
 
 /// Answer headers that a page of an allowed origin may read.
-const EXPOSED: [HeaderName; 14] = [
+const EXPOSED: [HeaderName; 18] = [
     header::ACCEPT_RANGES,
     header::CONTENT_DISPOSITION,
+    header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
     header::CONTENT_RANGE,
     header::ETAG,
     header::LAST_MODIFIED,
     header::LOCATION,
     header::RETRY_AFTER,
+    HeaderName::from_static("connect-accept-encoding"),
+    HeaderName::from_static("connect-content-encoding"),
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("grpc-message"),
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-status-details-bin"),
+    HeaderName::from_static("traceparent"),
     HeaderName::from_static("x-request-id"),
 ];
 
@@ -70,7 +74,8 @@ pub fn around(router: Router, policy: Policy, tables: &'static [&'static [Rpc]])
         .layer(from_fn(move |request: Request, next: Next| {
             let policy = Arc::clone(&policy);
             async move {
-                let wire = wire_of(&request);
+                let spoken = spoken(&request);
+                let wire = spoken.wire;
                 let origin = policy.origins.check(request.method(), request.uri(), request.headers());
                 let unbounded = is_rpc(wire) && !is_ours(tables, &request);
                 let deadline = origin
@@ -81,33 +86,38 @@ pub fn around(router: Router, policy: Policy, tables: &'static [&'static [Rpc]])
                     Ok(None) => Ok(next.run(request).await),
                     Err(error) => Err(error),
                 };
-                answered.unwrap_or_else(|error| refuse(wire, &error))
+                let mut answer = answered.unwrap_or_else(|error| refuse(spoken, &error));
+                if answer.status() == StatusCode::UNAUTHORIZED {
+                    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
+                answer
             }
         }))
         .layer(option_layer(cors))
         .layer(from_fn(catch_panics))
-        .layer(from_fn(telemetry::observe))
+        .layer(from_fn(move |request: Request, next: Next| telemetry::observe(tables, request, next)))
 }
 
 fn is_rpc(wire: Wire) -> bool {
-    matches!(wire, Wire::Grpc | Wire::GrpcWeb)
+    matches!(wire, Wire::Grpc | Wire::GrpcWeb | Wire::Connect)
 }
 
 /// Whether the RPC is one of the product's, rather than of health or reflection.
 fn is_ours(tables: &[&'static [Rpc]], request: &Request) -> bool {
-    tables.iter().flat_map(|table| table.iter()).any(|rpc| rpc.path == request.uri().path())
+    wire::is_rpc(tables, request.uri().path())
 }
 
 /// The error in the words of the request's wire.
-fn refuse(wire: Wire, error: &Error) -> Response<Body> {
-    match wire {
+fn refuse(spoken: Spoken, error: &Error) -> Response<Body> {
+    match spoken.wire {
         Wire::Bytes => raw::problem(error),
-        wire => wire::refusal(wire, error),
+        _ => wire::refusal(spoken, error),
     }
 }
 
-fn wire_of(request: &Request) -> Wire {
-    request.extensions().get().copied().unwrap_or(Wire::Rest)
+fn spoken(request: &Request) -> Spoken {
+    let unknown = Spoken { wire: Wire::Rest, codec: Codec::Json, framed: false };
+    request.extensions().get().copied().unwrap_or(unknown)
 }
 
 /// Answers preflights and marks answers, for the origins that were named. Without any, there is nobody to answer to.
@@ -124,9 +134,9 @@ fn cors(origins: &Origins) -> Option<CorsLayer> {
 
 /// A panic is a defect: it is logged, and the caller gets an answer all the same.
 async fn catch_panics(request: Request, next: Next) -> Response<Body> {
-    let wire = wire_of(&request);
+    let spoken = spoken(&request);
     let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    answered.unwrap_or_else(|panic| refuse(wire, &Error::internal(panic_message(panic.as_ref()))))
+    answered.unwrap_or_else(|panic| refuse(spoken, &Error::internal(panic_message(panic.as_ref()))))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -37,13 +37,13 @@ impl Origins {
 
     /// Refuses what a foreign page sent.
     pub fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<()> {
-        let host = host(uri, headers);
+        let host = host(uri, headers)?;
         self.check_host(host.as_ref(), headers)?;
         let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
         match origin {
             Some(origin) if self.is_ours(origin, host.as_ref()) => Ok(()),
             Some(origin) => Err(foreign(origin)),
-            None if is_foreign_fetch(method, headers) => Err(foreign("another site")),
+            None if is_foreign_fetch(method, headers) => Err(foreign_fetch()),
             None => Ok(()),
         }
     }
@@ -54,7 +54,8 @@ impl Origins {
     /// to those that were named; other programs follow no foreign page.
     fn check_host(&self, host: Option<&Authority>, headers: &HeaderMap) -> Result<()> {
         let Some(host) = host else { return Ok(()) };
-        let name = host.host().trim_start_matches('[').trim_end_matches(']');
+        let name = host.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(&name);
         let known = match name.parse::<IpAddr>() {
             Ok(address) => !self.loopback || address.is_loopback(),
             Err(_) => name == "localhost" || name.ends_with(".localhost") || self.names(host),
@@ -79,10 +80,18 @@ impl Origins {
     }
 }
 
-/// `:authority`, or `Host`.
-fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
-    let named = || headers.get(header::HOST)?.to_str().ok()?.parse().ok();
-    uri.authority().cloned().or_else(named)
+/// `:authority`, or `Host`, of which there is at most one, and sound (RFC 9112 section 3.2).
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>> {
+    let mut given = headers.get_all(header::HOST).iter();
+    let named = given.next();
+    let parsed = named.map(|named| named.to_str().ok()?.parse().ok());
+    if given.next().is_some() || parsed == Some(None) {
+        return Err(Error::invalid(
+            "host",
+            "the request has no sound Host header: send one, such as `Host: 127.0.0.1:8080`",
+        ));
+    }
+    Ok(uri.authority().cloned().or(parsed.flatten()))
 }
 
 fn is_browser(headers: &HeaderMap) -> bool {
@@ -97,6 +106,12 @@ fn is_foreign_fetch(method: &Method, headers: &HeaderMap) -> bool {
     };
     let followed = *method == Method::GET && is(SEC_FETCH_MODE, &["navigate"]);
     is(SEC_FETCH_SITE, &["cross-site", "same-site"]) && !followed
+}
+
+fn foreign_fetch() -> Error {
+    let message = "another site's page fetches this without saying which it is: name the page's origin by --cors-origin, \
+                   and mark its element `crossorigin`";
+    Error::new(Reason::PermissionDenied, message)
 }
 
 fn foreign(origin: &str) -> Error {

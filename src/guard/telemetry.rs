@@ -14,8 +14,10 @@ use http_body::{Body as _, Frame, SizeHint};
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
-use super::trace;
-use crate::wire::{self, Wire};
+use super::trace::{TRACEPARENT, Trace};
+use crate::wire::method::Method as Rpc;
+use crate::wire::status::Outcome;
+use crate::wire::{self, Spoken, Wire};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const GRPC_STATUS: &str = "grpc-status";
@@ -23,22 +25,33 @@ const GRPC_STATUS: &str = "grpc-status";
 const MAX_ID: usize = 128;
 
 /// Classifies the wire, names the request, and logs it at its end.
-pub(super) async fn observe(mut request: Request, next: Next) -> Response<Body> {
-    let wire = wire::classify(request.uri().path(), &wire::media_type(request.headers()));
-    request.extensions_mut().insert(wire);
+pub(super) async fn observe(tables: &'static [&'static [Rpc]], mut request: Request, next: Next) -> Response<Body> {
+    let path = request.uri().path();
+    let spoken = Spoken::of(path, wire::is_rpc(tables, path), &wire::media_type(request.headers()));
+    request.extensions_mut().insert(spoken);
     let id = request_id(request.headers());
     request.headers_mut().insert(X_REQUEST_ID, id.clone());
+    let trace = Trace::of(request.headers());
+    let traceparent = trace.as_ref().and_then(Trace::header);
+    if let Some(traceparent) = &traceparent {
+        request.headers_mut().insert(TRACEPARENT, traceparent.clone());
+    }
     let span = tracing::info_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
-        trace_id = trace::trace_id(request.headers())
+        trace_id = trace.as_ref().map(|trace| trace.id.as_str()),
+        span_id = trace.as_ref().map(|trace| trace.span.as_str()),
     );
-    let mut entry = Entry::new(&request, wire, span.clone());
+    let mut entry = Entry::new(&request, spoken.wire, span.clone());
 
     let mut response = next.run(request).instrument(span).await;
     response.headers_mut().insert(X_REQUEST_ID, id);
+    if let Some(traceparent) = traceparent {
+        response.headers_mut().insert(TRACEPARENT, traceparent);
+    }
     entry.status = response.status().as_u16();
     entry.grpc_status = grpc_status(response.headers());
+    entry.outcome = response.extensions().get().cloned();
     response.map(|body| {
         // A body that has nothing to send is not asked for it.
         entry.complete = body.is_end_stream();
@@ -74,6 +87,7 @@ struct Entry {
     path: String,
     status: u16,
     grpc_status: Option<u8>,
+    outcome: Option<Outcome>,
     bytes: u64,
     complete: bool,
 }
@@ -89,6 +103,7 @@ impl Entry {
             path: request.uri().path().to_owned(),
             status: 0,
             grpc_status: None,
+            outcome: None,
             bytes: 0,
             complete: false,
         }
@@ -99,6 +114,7 @@ impl Drop for Entry {
     /// Also when the caller left before there was an answer: `status` is then 0.
     fn drop(&mut self) {
         let _entered = self.span.enter();
+        let outcome = self.outcome.as_ref().and_then(Outcome::get).map(|code| code as u8);
         tracing::info!(
             target: "wirephoto::access",
             wire = self.wire.name(),
@@ -106,7 +122,7 @@ impl Drop for Entry {
             method = %self.method,
             path = ?self.path,
             status = self.status,
-            grpc_status = self.grpc_status,
+            grpc_status = self.grpc_status.or(outcome),
             bytes = self.bytes,
             ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
             complete = self.complete,

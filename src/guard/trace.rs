@@ -1,20 +1,40 @@
 //! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): which trace a request belongs to.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
 
-const TRACEPARENT: &str = "traceparent";
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The trace id of the request's `traceparent`, 32 digits; `None` without one that is sound.
-pub(super) fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let mut given = headers.get_all(TRACEPARENT).iter();
-    let only = given.next().filter(|_| given.next().is_none())?;
-    let mut fields = only.to_str().ok()?.splitn(5, '-');
-    let mut field = |len| fields.next().filter(|field| is_hex(field, len));
-    let (version, trace, parent, _flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
-    // A later version may have more fields; of this one, four are all.
-    let more = fields.next().is_some();
-    let sound = version != "ff" && (version != "00" || !more) && !is_zero(trace) && !is_zero(parent);
-    sound.then_some(trace)
+/// A request's place in the trace of its caller.
+#[derive(Debug)]
+pub(super) struct Trace {
+    /// 32 digits.
+    pub(super) id: String,
+    /// This request's own, 16 digits.
+    pub(super) span: String,
+    flags: String,
+}
+
+impl Trace {
+    /// By the request's `traceparent`; `None` without one that is sound.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut given = headers.get_all(TRACEPARENT).iter();
+        let only = given.next().filter(|_| given.next().is_none())?;
+        let mut fields = only.to_str().ok()?.splitn(5, '-');
+        let mut field = |len| fields.next().filter(|field| is_hex(field, len));
+        let (version, id, parent, flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
+        // A later version may have more fields; of this one, four are all.
+        let more = fields.next().is_some();
+        let sound = version != "ff" && (version != "00" || !more) && !is_zero(id) && !is_zero(parent);
+        // The version digit within it keeps it from being zero.
+        let span = Uuid::new_v4().simple().to_string()[..16].to_owned();
+        sound.then(|| Self { id: id.to_owned(), span, flags: flags.to_owned() })
+    }
+
+    /// What is told to whom the request is passed on, and to the caller: this request as the parent.
+    pub(super) fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&format!("00-{}-{}-{}", self.id, self.span, self.flags)).ok()
+    }
 }
 
 fn is_hex(text: &str, len: usize) -> bool {
@@ -29,7 +49,7 @@ fn is_zero(text: &str) -> bool {
 mod tests {
     use http::{HeaderMap, HeaderValue};
 
-    use super::{TRACEPARENT, trace_id};
+    use super::{TRACEPARENT, Trace};
 
     const ID: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -53,9 +73,10 @@ mod tests {
         for (value, sound) in cases {
             let mut headers = HeaderMap::new();
             headers.insert(TRACEPARENT, HeaderValue::from_str(&value).unwrap());
-            assert_eq!(trace_id(&headers), sound.then_some(ID), "{value}");
+            let id = Trace::of(&headers).map(|trace| trace.id);
+            assert_eq!(id.as_deref(), sound.then_some(ID), "{value}");
             headers.append(TRACEPARENT, HeaderValue::from_str(&value).unwrap());
-            assert_eq!(trace_id(&headers), None, "two of {value}");
+            assert!(Trace::of(&headers).is_none(), "two of {value}");
         }
     }
 }

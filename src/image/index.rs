@@ -29,8 +29,8 @@ pub(super) struct Index {
 #[derive(Debug, Default)]
 struct State {
     entries: BTreeMap<ImageId, Entry>,
-    /// Whether the last refresh came upon manifests that cannot be read.
-    damaged: bool,
+    /// Ids whose manifests the last refresh could not read.
+    damaged: HashSet<ImageId>,
     /// Ids written by this process while a refresh runs: newer than what the refresh read.
     touched: Option<HashSet<ImageId>>,
 }
@@ -61,7 +61,13 @@ impl Index {
         if let Some(touched) = &mut state.touched {
             touched.insert(id.clone());
         }
+        state.damaged.remove(&id);
         state.entries.insert(id, Entry { manifest, tag });
+    }
+
+    /// Whether something is kept under this id that cannot be read.
+    pub(super) fn is_damaged(&self, id: &ImageId) -> bool {
+        self.read().damaged.contains(id)
     }
 
     pub(super) fn remove(&self, id: &ImageId) {
@@ -69,6 +75,7 @@ impl Index {
         if let Some(touched) = &mut state.touched {
             touched.insert(id.clone());
         }
+        state.damaged.remove(id);
         state.entries.remove(id);
     }
 
@@ -96,7 +103,7 @@ impl Index {
     /// Every blob that an image has; none if that is not known, because a manifest cannot be read.
     pub(super) fn blobs(&self) -> Option<HashSet<String>> {
         let state = self.read();
-        (!state.damaged).then(|| state.entries.values().map(|entry| entry.manifest.blob.clone()).collect())
+        state.damaged.is_empty().then(|| state.entries.values().map(|entry| entry.manifest.blob.clone()).collect())
     }
 
     /// Brings the index up to the store, unless that was done a moment ago. Callers at the same time share the work.
@@ -124,7 +131,8 @@ impl Index {
         let mut state = self.write();
         let touched = state.touched.take().unwrap_or_default();
         let found = found?;
-        state.damaged = found.values().any(|found| matches!(found, Found::Damaged));
+        let damaged = found.iter().filter(|(id, found)| matches!(found, Found::Damaged) && !touched.contains(id));
+        state.damaged = damaged.map(|(id, _)| id.clone()).collect();
         state.entries.retain(|id, _| touched.contains(id) || found.contains_key(id));
         for (id, found) in found {
             match found {

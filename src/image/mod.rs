@@ -273,7 +273,10 @@ impl Core {
     async fn current(&self, id: &ImageId) -> Result<Option<(Arc<Manifest>, UpdateVersion)>> {
         if self.store.is_exclusive() {
             let unversioned = UpdateVersion { e_tag: None, version: None };
-            return Ok(self.index.get(id).map(|manifest| (manifest, unversioned)));
+            let known = self.index.get(id).map(|manifest| (manifest, unversioned));
+            if known.is_some() || !self.index.is_damaged(id) {
+                return Ok(known);
+            }
         }
         let found = self.manifests.read(id).await?;
         Ok(found.map(|(manifest, version)| (Arc::new(manifest), version)))

@@ -80,7 +80,8 @@ impl Core {
                 }
                 Ok(_) => tokio::time::sleep(Duration::from_millis(5 << attempt)).await,
                 Err(error) if error.reason == Reason::DataLoss => damaged = self.manifests.version(id).await?,
-                Err(error) => return Err(error.into()),
+                // The conflict may have been with our own first try.
+                Err(error) => return Err(NotExchanged { error, certain: self.store.is_exclusive() }),
             }
         }
         let message = format!("images/{id} is being written by many at once: try again");
@@ -105,7 +106,8 @@ impl Core {
         error: Error,
     ) -> Result<Exchanged, NotExchanged> {
         match self.written_before(&next).await {
-            Ok(None) => Err(NotExchanged { error, certain: true }),
+            // A cloud may do it still.
+            Ok(None) => Err(NotExchanged { error, certain: self.store.is_exclusive() }),
             Ok(Some(version)) if !self.store.is_exclusive() => Ok(self.exchanged(next, previous, version)),
             Ok(Some(version)) => {
                 // It shows, but a power cut may take it away: it is not acknowledged, and a retry makes it sure.

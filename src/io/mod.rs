@@ -1,5 +1,7 @@
-//! Bytes of files and sockets, moved in large pieces. A leaf: it names nothing else of the crate.
+//! Bytes of files and sockets, moved in large pieces, and what only the system knows. A leaf: it names nothing else of the
+//! crate.
 
+mod cpu;
 mod file;
 mod gather;
 #[cfg(target_os = "linux")]
@@ -8,6 +10,7 @@ mod memory;
 mod outlet;
 mod socket;
 
+pub(crate) use cpu::cpu_time;
 pub(crate) use file::{FileReader, pieces};
 pub(crate) use gather::Gathering;
 #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
 //! Request bodies that end only when the client has said so, and that are drained when nobody reads them.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,6 +10,7 @@ use http::{Request, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 
 /// An unread body is read on up to here, so that a client who is still sending gets to see the answer.
 const DRAIN_LIMIT: usize = 64 << 20;
@@ -18,11 +19,14 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 
 /// The request with a body that tells a cut from an end.
-pub(super) fn whole(request: Request<Incoming>) -> Request<Body> {
+///
+/// HTTP/1.1 has no ping that tells who is gone: there a body that is awaited for `silence` is cut.
+pub(super) fn whole(request: Request<Incoming>, silence: Duration) -> Request<Body> {
     let http2 = request.version() == Version::HTTP_2;
     // Whoever awaits "100 Continue" sends nothing until the body is first read.
     let awaited = request.headers().contains_key(header::EXPECT);
-    request.map(|incoming| Body::new(Whole { incoming: Some(incoming), http2, awaited, ended: false }))
+    let silence = (!http2).then_some(Silence { limit: silence, timer: None, begun: false });
+    request.map(|incoming| Body::new(Whole { incoming: Some(incoming), http2, awaited, silence, ended: false }))
 }
 
 struct Whole {
@@ -31,7 +35,27 @@ struct Whole {
     http2: bool,
     /// Whether the client holds the body back still.
     awaited: bool,
+    silence: Option<Silence>,
     ended: bool,
+}
+
+/// How long nothing has come of what is awaited.
+struct Silence {
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    begun: bool,
+}
+
+impl Silence {
+    /// Whether it has lasted for too long. The task is woken when it has.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        if !self.begun {
+            self.begun = true;
+            timer.as_mut().reset(Instant::now() + self.limit);
+        }
+        timer.as_mut().poll(cx).is_ready()
+    }
 }
 
 /// The body stopped before its end.
@@ -39,6 +63,8 @@ struct Whole {
 enum Cut {
     #[error("the stream was reset before its end")]
     Reset,
+    #[error("nothing more of it came for {0:?}")]
+    Silent(Duration),
     #[error(transparent)]
     Broken(#[from] hyper::Error),
 }
@@ -48,13 +74,23 @@ impl http_body::Body for Whole {
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let http2 = self.http2;
-        self.awaited = false;
-        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let this = &mut *self;
+        this.awaited = false;
+        let Some(incoming) = this.incoming.as_mut().filter(|_| !this.ended) else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+            let Some(silence) = &mut this.silence else { return Poll::Pending };
+            if !silence.is_over(cx) {
+                return Poll::Pending;
+            }
+            this.ended = true;
+            return Poll::Ready(Some(Err(Cut::Silent(silence.limit).into())));
+        };
+        if let Some(silence) = &mut this.silence {
+            silence.begun = false;
+        }
         // hyper takes RST_STREAM(NO_ERROR) for an end; only END_STREAM is one (RFC 9113 section 8.1).
-        let reset = http2 && frame.is_none() && !incoming.is_end_stream();
-        self.ended = !matches!(frame, Some(Ok(_)));
+        let reset = this.http2 && frame.is_none() && !incoming.is_end_stream();
+        this.ended = !matches!(frame, Some(Ok(_)));
         Poll::Ready(match frame {
             None if reset => Some(Err(Cut::Reset.into())),
             frame => frame.map(|frame| frame.map_err(|error| Cut::Broken(error).into())),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -67,11 +67,12 @@ impl Server {
         let activity = Activity::default();
         let service = hyper::service::service_fn({
             let (router, gate, outlet) = (self.router.clone(), gate.clone(), outlet.clone());
-            let activity = activity.clone();
+            let (activity, silence) = (activity.clone(), self.limits.silence);
             move |request: Request<Incoming>| {
                 let running = activity.begin();
                 let http2 = request.version() == Version::HTTP_2;
-                let mut request = body::whole(request);
+                let too_large = headers_size(request.headers()) > limits::MAX_HEADERS as usize;
+                let mut request = body::whole(request, silence);
                 if plain && !http2 {
                     request.extensions_mut().insert(outlet.clone());
                 }
@@ -80,7 +81,8 @@ impl Server {
                 request.extensions_mut().insert(ConnectInfo(peer));
                 let (answer, gate) = (router.clone().oneshot(request), gate.clone());
                 async move {
-                    let answer: Result<Response<Body>, Infallible> = answer.await;
+                    let answer: Result<Response<Body>, Infallible> =
+                        if too_large { Ok(headers_too_large()) } else { answer.await };
                     answer
                         .map(|answer| answer.map(|body| Gated::new(Counted { body, _running: running }, gate, outlet)))
                 }
@@ -118,10 +120,24 @@ impl Server {
             .max_frame_size(limits::MAX_FRAME)
             .max_concurrent_streams(limits::MAX_STREAMS)
             .max_header_list_size(limits::MAX_HEADERS)
-            .keep_alive_interval(limits::KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT);
+            .keep_alive_interval(self.limits.ping)
+            .keep_alive_timeout(self.limits.pong);
         builder
     }
+}
+
+/// As HTTP/2 counts them (RFC 9113 section 6.5.2), which holds its own to the same limit.
+fn headers_size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
+fn headers_too_large() -> Response<Body> {
+    let limit = limits::MAX_HEADERS;
+    let text = format!("the header fields are over the limit of {limit} bytes: send fewer, or shorter ones\n");
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
 }
 
 fn report(peer: SocketAddr, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {

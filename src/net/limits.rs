@@ -11,12 +11,18 @@ pub struct Limits {
     pub handshake: Duration,
     /// What a client has to send its first byte in, and the headers of an HTTP/1.1 request.
     pub headers: Duration,
+    /// A body on HTTP/1.1 of which nothing comes for this long, while the server waits for it, is cut.
+    pub silence: Duration,
     /// A connection that has had no request running for about this long is closed.
     pub idle: Duration,
     /// A connection this old, give or take a tenth, takes no more requests; clients open another, perhaps elsewhere.
     pub age: Duration,
     /// What the requests on a connection that closes for its age have to finish in.
     pub grace: Duration,
+    /// A ping goes out on HTTP/2 this long after the last byte came in,
+    pub ping: Duration,
+    /// and the connection is cut when no answer comes within this.
+    pub pong: Duration,
     /// After the signal to stop, connections are still accepted for this long, so that nobody who has not yet heard of
     /// it is refused.
     pub pause: Duration,
@@ -31,9 +37,12 @@ impl Default for Limits {
             connections: 10_000,
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(30),
+            silence: MINUTE,
             idle: 10 * MINUTE,
             age: 60 * MINUTE,
             grace: 30 * MINUTE,
+            ping: Duration::from_secs(30),
+            pong: Duration::from_secs(10),
             pause: Duration::from_millis(500),
             reload: Duration::from_secs(2),
         }
@@ -50,9 +59,6 @@ pub(super) const MAX_FRAME: u32 = 16 << 10;
 pub(super) const MAX_STREAMS: u32 = 250;
 /// All header fields of a request together, as HTTP/2 counts them (RFC 9113, section 6.5.2).
 pub(super) const MAX_HEADERS: u32 = 16 << 10;
-/// A ping goes out this long after the last byte came in, and the connection is cut when no answer comes in time.
-pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A pause after `accept` fails for want of file descriptors or memory, which only time mends.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

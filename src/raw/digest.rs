@@ -1,4 +1,4 @@
-//! `Content-Digest` and `Repr-Digest` (RFC 9530): told with every image, verified on every upload.
+//! `Repr-Digest` (RFC 9530) is told with every image; it and `Content-Digest` are verified on every upload.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

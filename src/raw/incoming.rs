@@ -11,6 +11,7 @@ use http_body::Body as _;
 
 use super::digest::Verifier;
 use crate::error::{Error, Reason, Result};
+use crate::wire::gather::broken;
 
 /// The body, shared by those who read it one after the other.
 #[derive(Clone)]
@@ -97,18 +98,7 @@ impl State {
 
     /// A layer below may have said why, in an error of our own; else the connection failed.
     fn failed(&self, error: axum::Error) -> Error {
-        let mut error = error.into_inner();
-        loop {
-            error = match error.downcast::<Error>() {
-                Ok(ours) => return *ours,
-                Err(other) => other,
-            };
-            // Each layer may have wrapped it once more.
-            error = match error.downcast::<axum::Error>() {
-                Ok(wrapper) => wrapper.into_inner(),
-                Err(other) => return self.cut_off().caused_by(other),
-            };
-        }
+        broken(error, || self.cut_off())
     }
 
     fn cut_off(&self) -> Error {

@@ -109,7 +109,7 @@ fn allow(method: &Method, allow: &'static str, allowed: &[Method]) -> Result<(),
     if allowed.contains(method) {
         return Ok(());
     }
-    let error = Error::new(Reason::Unimplemented, format!("{method} is not for this path: use {allow}"));
+    let error = Error::new(Reason::InvalidRequest, format!("{method} is not for this path: use {allow}"));
     Err(Refusal::with_status(StatusCode::METHOD_NOT_ALLOWED, error)
         .header(header::ALLOW, HeaderValue::from_static(allow)))
 }

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::middleware::{map_request, map_response};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -58,11 +58,13 @@ pub async fn services(images: Images, reflection: bool, max_message_size: usize)
     let image_service = ImageServiceServer::new(Service { images })
         .accept_compressed(Gzip)
         .accept_compressed(Zstd)
+        .accept_compressed(Deflate)
         .send_compressed(Gzip)
         .send_compressed(Zstd)
+        .send_compressed(Deflate)
         .max_decoding_message_size(max_message_size)
         .max_encoding_message_size(usize::MAX);
-    let health_service = health_service.accept_compressed(Gzip).accept_compressed(Zstd);
+    let health_service = health_service.accept_compressed(Gzip).accept_compressed(Zstd).accept_compressed(Deflate);
     let mut routes = Routes::new(image_service).add_service(health_service);
     if reflection {
         let builder = || {
@@ -73,8 +75,8 @@ pub async fn services(images: Images, reflection: bool, max_message_size: usize)
         let v1 = builder().build_v1().map_err(Error::internal)?;
         let v1alpha = builder().build_v1alpha().map_err(Error::internal)?;
         routes = routes
-            .add_service(v1.accept_compressed(Gzip).accept_compressed(Zstd))
-            .add_service(v1alpha.accept_compressed(Gzip).accept_compressed(Zstd));
+            .add_service(v1.accept_compressed(Gzip).accept_compressed(Zstd).accept_compressed(Deflate))
+            .add_service(v1alpha.accept_compressed(Gzip).accept_compressed(Zstd).accept_compressed(Deflate));
     }
     let routes = routes.prepare().into_axum_router();
     let routes = routes.layer(map_response(uncopied::filled)).layer(map_request(images_stay_as_they_are));

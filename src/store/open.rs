@@ -32,7 +32,7 @@ pub(super) const LOCK: &str = ".lock";
 pub(super) fn open(url: &str, fsync: bool) -> Result<(Arc<dyn ObjectStore>, Place)> {
     if let Some(dir) = url.strip_prefix("file:") {
         open_folder(folder(url, dir)?, fsync)
-    } else if matches!(url, "memory:" | "memory:/" | "memory:///") {
+    } else if matches!(url, "memory:" | "memory:/" | "memory://" | "memory:///") {
         Ok((Arc::new(InMemory::new()), Place::Memory))
     } else {
         open_cloud(url)
@@ -57,7 +57,7 @@ fn folder(url: &str, dir: &str) -> Result<PathBuf> {
 fn open_folder(dir: PathBuf, fsync: bool) -> Result<(Arc<dyn ObjectStore>, Place)> {
     let failed = |what: &str, error: std::io::Error| {
         let message = format!(
-            "the store's folder {} cannot be {what} ({error}): choose another with --store, or mend its permissions",
+            "the store's folder {} cannot be {what}: choose another with --store, or mend its permissions",
             dir.display()
         );
         Error::new(Reason::Unavailable, message).caused_by(error)

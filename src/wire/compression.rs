@@ -8,32 +8,33 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
+use super::content_coding::Coding;
 use super::envelope::{HEAD_LEN, Head};
 use crate::error::{Error, Reason};
 
 /// Names the encoding of a call's compressed messages ("Message-Encoding" in PROTOCOL-HTTP2.md).
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+pub(super) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// Names the encodings that the other side may use.
 pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 /// What this server takes and sends.
-pub(super) const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd");
+pub(super) const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd,deflate");
 /// Bit 0 of a message's flags.
-const COMPRESSED: u8 = 1;
+pub(super) const COMPRESSED: u8 = 1;
 
-/// Whether messages of the request may be compressed.
+/// How messages of the request are compressed, if they are.
 ///
 /// # Errors
 /// The encoding is none of [`ACCEPTED`].
-pub(super) fn is_compressed(headers: &HeaderMap) -> Result<bool, Error> {
-    match headers.get(GRPC_ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => Ok(false),
-        Some(b"gzip" | b"zstd") => Ok(true),
-        Some(other) => {
-            let shown = other.escape_ascii();
-            let message = format!("grpc-encoding `{shown}` is unknown here: send identity, gzip or zstd");
-            Err(Error::new(Reason::Unimplemented, message))
-        }
-    }
+pub(super) fn coding(headers: &HeaderMap) -> Result<Coding, Error> {
+    let Some(name) = headers.get(GRPC_ENCODING).map(HeaderValue::as_bytes) else { return Ok(Coding::Identity) };
+    std::str::from_utf8(name).ok().and_then(Coding::named).ok_or_else(|| unknown(name))
+}
+
+/// What a caller is told whose encoding is none of [`ACCEPTED`].
+pub(super) fn unknown(name: &[u8]) -> Error {
+    let message =
+        format!("the encoding `{}` is unknown here: send identity, gzip, zstd or deflate", name.escape_ascii());
+    Error::new(Reason::Unimplemented, message)
 }
 
 /// A compressed request body, with the compressed flag taken off its empty messages. Go's zstd leaves nothing of them, and
@@ -110,15 +111,17 @@ mod tests {
     use http_body_util::BodyExt as _;
     use proptest::prelude::*;
 
-    use super::{EmptyAsPlain, GRPC_ENCODING, is_compressed};
+    use super::{EmptyAsPlain, GRPC_ENCODING, coding};
+    use crate::wire::content_coding::Coding;
     use crate::wire::envelope::envelope;
 
     #[test]
     fn encodings_are_exact_names() {
         let cases = [
-            ("identity", Some(false)),
-            ("gzip", Some(true)),
-            ("zstd", Some(true)),
+            ("identity", Some(Coding::Identity)),
+            ("gzip", Some(Coding::Gzip)),
+            ("zstd", Some(Coding::Zstd)),
+            ("deflate", Some(Coding::Deflate)),
             ("br", None),
             ("GZIP", None),
             ("gzip, zstd", None),
@@ -126,9 +129,9 @@ mod tests {
         ];
         for (name, expected) in cases {
             let headers = HeaderMap::from_iter([(GRPC_ENCODING, HeaderValue::from_static(name))]);
-            assert_eq!(is_compressed(&headers).ok(), expected, "{name}");
+            assert_eq!(coding(&headers).ok(), expected, "{name}");
         }
-        assert_eq!(is_compressed(&HeaderMap::new()).ok(), Some(false));
+        assert_eq!(coding(&HeaderMap::new()).ok(), Some(Coding::Identity));
     }
 
     proptest! {

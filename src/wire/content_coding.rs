@@ -1,9 +1,9 @@
-//! Content codings of whole HTTP bodies, gzip and zstd: answers negotiated, requests decoded within a bound.
-//! (RFC 9110 section 8.4; RPC messages have their own.)
+//! Content codings, gzip, zstd and deflate: answers of whole HTTP bodies negotiated, what requests have in them decoded within
+//! a bound (RFC 9110 section 8.4).
 
 use std::convert::Infallible;
 
-use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::tokio::bufread::{GzipDecoder, ZlibDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use axum::body::Body;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use tower_http::compression::Compression;
 use tower_http::compression::predicate::SizeAbove;
 
 /// The codings that requests may have, for `Accept-Encoding` of an answer that refuses another (RFC 7694).
-pub const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, zstd");
+pub const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, zstd, deflate");
 
 /// Smaller answers fit a packet or two as they are. In bytes.
 const WORTH_IT: u64 = 1024;
@@ -61,7 +61,7 @@ pub async fn encoded(request_headers: &HeaderMap, mut response: Response<Body>) 
     response
 }
 
-/// A request body's coding.
+/// How a request's body, or a message in it, is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
     /// As it is.
@@ -70,6 +70,8 @@ pub enum Coding {
     Gzip,
     /// RFC 8878, with a window of at most 8 MiB (RFC 9659).
     Zstd,
+    /// RFC 1950, which HTTP and gRPC call deflate.
+    Deflate,
 }
 
 /// What is wrong with a coded body.
@@ -89,10 +91,20 @@ impl Coding {
         let name = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
         match name.as_str() {
             _ if values.next().is_some() => Err("several".to_owned()),
-            "" | "identity" => Ok(Self::Identity),
-            "gzip" | "x-gzip" => Ok(Self::Gzip),
-            "zstd" => Ok(Self::Zstd),
-            _ => Err(name),
+            "" => Ok(Self::Identity),
+            "x-gzip" => Ok(Self::Gzip),
+            _ => Self::named(&name).ok_or(name),
+        }
+    }
+
+    /// The coding of this name; `None` when it is none of ours.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "identity" => Some(Self::Identity),
+            "gzip" => Some(Self::Gzip),
+            "zstd" => Some(Self::Zstd),
+            "deflate" => Some(Self::Deflate),
+            _ => None,
         }
     }
 
@@ -106,6 +118,7 @@ impl Coding {
                 decoder.multiple_members(true);
                 read(decoder, limit).await
             }
+            Self::Deflate => read(ZlibDecoder::new(&*body), limit).await,
             Self::Zstd => {
                 read(ZstdDecoder::with_params(&*body, &[DParameter::window_log_max(MAX_WINDOW_LOG)]), limit).await
             }

@@ -17,7 +17,8 @@ use crate::error::{Error, Reason, Result};
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(pub Instant);
 
-const GRPC_TIMEOUT: &str = "grpc-timeout";
+pub(super) const GRPC_TIMEOUT: &str = "grpc-timeout";
+pub(super) const CONNECT_TIMEOUT_MS: &str = "connect-timeout-ms";
 /// For JSON and bytes: seconds, with a fraction if wanted.
 const X_REQUEST_TIMEOUT: &str = "x-request-timeout";
 /// No timeout is longer, whatever was asked for.
@@ -25,20 +26,25 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How long the caller waits at most, if it says so.
 ///
-/// `grpc-timeout` as in PROTOCOL-HTTP2.md ("Timeout"); `X-Request-Timeout` elsewhere.
+/// `grpc-timeout` as in PROTOCOL-HTTP2.md ("Timeout"); `Connect-Timeout-Ms`; `X-Request-Timeout` elsewhere.
 ///
 /// # Errors
 /// The header does not parse.
 pub fn timeout(wire: Wire, headers: &HeaderMap) -> Result<Option<Duration>> {
     let (name, parse): (_, fn(&str) -> Option<Duration>) = match wire {
         Wire::Grpc | Wire::GrpcWeb => (GRPC_TIMEOUT, grpc_timeout),
+        Wire::Connect => (CONNECT_TIMEOUT_MS, connect_timeout),
         Wire::Rest | Wire::Bytes | Wire::Page => (X_REQUEST_TIMEOUT, seconds),
     };
     let Some(value) = headers.get(name) else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(parse);
     let wrong = || {
         let shown = String::from_utf8_lossy(value.as_bytes());
-        let form = if name == GRPC_TIMEOUT { "1 to 8 digits and H, M, S, m, u or n" } else { "seconds, such as 2.5" };
+        let form = match name {
+            GRPC_TIMEOUT => "1 to 8 digits and H, M, S, m, u or n",
+            CONNECT_TIMEOUT_MS => "milliseconds, in 1 to 10 digits",
+            _ => "seconds, such as 2.5",
+        };
         Error::invalid(name, format!("`{name}: {}` is no timeout: write {form}", shown.escape_default()))
     };
     parsed.map(|timeout| Some(timeout.min(LONGEST))).ok_or_else(wrong)
@@ -59,6 +65,19 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
         "n" => Duration::from_nanos(number),
         _ => return None,
     })
+}
+
+fn connect_timeout(text: &str) -> Option<Duration> {
+    let digits = (1..=10).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit());
+    digits.then(|| text.parse().ok().map(Duration::from_millis)).flatten()
+}
+
+/// The timeout as `grpc-timeout` has it, which has eight digits: beyond them, in whole seconds.
+pub(super) fn as_grpc_timeout(timeout: Duration) -> String {
+    match timeout.as_millis() {
+        millis @ ..=99_999_999 => format!("{millis}m"),
+        millis => format!("{}S", millis.div_ceil(1000).min(99_999_999)),
+    }
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -132,7 +151,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{grpc_timeout, seconds};
+    use super::{as_grpc_timeout, connect_timeout, grpc_timeout, seconds};
 
     #[test]
     fn timeouts_parse_as_their_wires_say() {
@@ -144,6 +163,15 @@ mod tests {
         for text in ["", "S", "1", "1s", "123456789S", "-1S", "1.5S", " 1S", "1SS", "é"] {
             assert_eq!(grpc_timeout(text), None, "{text}");
         }
+        for (text, millis) in [("0", 0), ("250", 250), ("99999999", 99_999_999), ("9999999999", 9_999_999_999)] {
+            let timeout = connect_timeout(text).unwrap();
+            assert_eq!(timeout, Duration::from_millis(millis));
+            let translated = grpc_timeout(&as_grpc_timeout(timeout)).unwrap();
+            assert!(translated >= timeout && translated - timeout < Duration::from_secs(1), "{text}");
+        }
+        for text in ["", "-1", "1.5", "1m", " 1", "12345678901"] {
+            assert_eq!(connect_timeout(text), None, "{text}");
+        }
         assert_eq!(seconds("2.5"), Some(Duration::from_millis(2500)));
         assert_eq!(seconds("0"), Some(Duration::ZERO));
         for text in ["", "-1", "1e9", "inf", "NaN", "1s", "1.2.3", "."] {
@@ -154,6 +182,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_timeout_panics(text in "\\PC{0,24}", digits in "[0-9.]{0,24}") {
+            let _ = (connect_timeout(&text), connect_timeout(&digits));
             let _ = (grpc_timeout(&text), seconds(&text), grpc_timeout(&digits), seconds(&digits));
         }
     }

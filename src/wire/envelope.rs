@@ -67,33 +67,55 @@ impl Heads {
     }
 }
 
-/// Takes messages out of pieces of a body.
+/// Takes messages out of pieces of a body. What lies whole within one piece is not copied.
 #[derive(Debug, Default)]
 pub struct Deframer {
-    buffer: BytesMut,
+    /// The last piece, while what came before it is all taken.
+    piece: Bytes,
+    /// A message that came in several pieces; then `piece` is empty.
+    joined: BytesMut,
 }
 
 impl Deframer {
     /// Adds the next piece.
-    pub fn push(&mut self, piece: &[u8]) {
-        self.buffer.extend_from_slice(piece);
+    pub fn push(&mut self, piece: Bytes) {
+        if self.joined.is_empty() && self.piece.is_empty() {
+            self.piece = piece;
+        } else {
+            self.joined.extend_from_slice(&std::mem::take(&mut self.piece));
+            self.joined.extend_from_slice(&piece);
+        }
     }
 
     /// The next whole message, if there is one.
     pub fn next_message(&mut self) -> Option<(u8, Bytes)> {
-        let head = Head::parse(*self.buffer.first_chunk()?);
-        let len = head.len as usize;
-        if self.buffer.len() < HEAD_LEN + len {
-            self.buffer.reserve(HEAD_LEN + len - self.buffer.len());
+        let head = self.next_head()?;
+        let whole = HEAD_LEN.saturating_add(head.len as usize);
+        if self.joined.is_empty() {
+            return (self.piece.len() >= whole).then(|| (head.flags, self.piece.split_to(whole).slice(HEAD_LEN..)));
+        }
+        if self.joined.len() < whole {
+            self.joined.reserve(whole - self.joined.len());
             return None;
         }
-        self.buffer.advance(HEAD_LEN);
-        Some((head.flags, self.buffer.split_to(len).freeze()))
+        Some((head.flags, self.joined.split_to(whole).freeze().slice(HEAD_LEN..)))
+    }
+
+    /// The head of the next message, whether or not the rest of it is there.
+    pub fn next_head(&self) -> Option<Head> {
+        let held = if self.joined.is_empty() { &self.piece[..] } else { &self.joined[..] };
+        held.first_chunk().copied().map(Head::parse)
+    }
+
+    /// What is left: the beginning of a message, or nothing.
+    pub fn rest(self) -> Bytes {
+        if self.joined.is_empty() { self.piece } else { self.joined.freeze() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::{Deframer, Heads, envelope};
@@ -110,14 +132,14 @@ mod tests {
             let (mut seen, mut lens) = (Vec::new(), Vec::new());
             for piece in body.chunks(piece) {
                 heads.follow(piece, |head| { lens.push(head.len as usize); Ok::<_, ()>(()) }).unwrap();
-                deframer.push(piece);
+                deframer.push(Bytes::copy_from_slice(piece));
                 while let Some((_, message)) = deframer.next_message() {
                     seen.push(message.to_vec());
                 }
             }
             prop_assert_eq!(&seen, &messages);
             prop_assert_eq!(lens, messages.iter().map(Vec::len).collect::<Vec<_>>());
-            prop_assert!(heads.between_messages());
+            prop_assert!(heads.between_messages() && deframer.rest().is_empty());
         }
     }
 }

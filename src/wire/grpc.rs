@@ -17,97 +17,171 @@ use http_body::Frame;
 use prost::Message as _;
 use tower::ServiceExt as _;
 
-use super::compression::{ACCEPTED, EmptyAsPlain, GRPC_ACCEPT_ENCODING, is_compressed};
+use super::compression::{ACCEPTED, EmptyAsPlain, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, coding};
+use super::content_coding::Coding;
 use super::deadline::{self, Deadline};
 use super::envelope::{Head, Heads};
+use super::gather::{broken, cut_off};
+use super::grpc_json::{FromProto, to_proto};
 use super::metadata::{check_binary, with_trailers};
 use super::method::{Kind, Method};
-use super::status::rpc_status;
+use super::status::library_status;
+use super::{Codec, Limits};
 use crate::error::{Error, Reason};
 
-/// Media types of native gRPC.
-pub const CONTENT_TYPES: [&str; 2] = ["application/grpc", "application/grpc+proto"];
+/// Media type of gRPC with messages as protobuf serialises them.
+const PROTO: HeaderValue = HeaderValue::from_static("application/grpc");
+/// Media type of gRPC with messages in JSON.
+const JSON: HeaderValue = HeaderValue::from_static("application/grpc+json");
+
+/// How a call of this media type writes its messages; `None` if it is none of gRPC's.
+pub fn codec(content_type: &str) -> Option<Codec> {
+    match content_type {
+        "application/grpc" | "application/grpc+proto" => Some(Codec::Proto),
+        "application/grpc+json" => Some(Codec::Json),
+        _ => None,
+    }
+}
 
 /// The gRPC services, behind their checks.
 #[derive(Clone)]
 pub struct Grpc {
     routes: Router,
     methods: Arc<HashMap<&'static str, &'static Method>>,
-    max_message_size: usize,
+    limits: Limits,
 }
 
 impl Grpc {
-    /// `routes` are tonic's; `max_message_size` is in bytes, of one request message.
-    pub fn new(routes: Router, tables: &[&'static [Method]], max_message_size: usize) -> Self {
+    /// `routes` are tonic's.
+    pub fn new(routes: Router, tables: &[&'static [Method]], limits: Limits) -> Self {
         let methods = tables.iter().flat_map(|table| table.iter()).map(|method| (method.path, method)).collect();
-        Self { routes, methods: Arc::new(methods), max_message_size }
+        Self { routes, methods: Arc::new(methods), limits }
     }
 
-    /// Answers one call. `content_type` has no parameters.
-    pub async fn call(self, content_type: &str, request: Request<Body>) -> Response<Body> {
+    /// The method at this path, if the tables have it.
+    pub fn method(&self, path: &str) -> Option<&'static Method> {
+        self.methods.get(path).copied()
+    }
+
+    /// What one request message may have, in bytes as it is sent.
+    pub fn max_message_size(&self, codec: Codec) -> usize {
+        match codec {
+            Codec::Proto => self.limits.message,
+            Codec::Json => self.limits.json_body,
+        }
+    }
+
+    /// Answers one call, whatever its content type says.
+    pub async fn call(self, codec: Codec, request: Request<Body>) -> Response<Body> {
         if request.method() != HttpMethod::POST {
-            return not_post();
+            return not_allowed("POST");
         }
-        if !CONTENT_TYPES.contains(&content_type) {
-            return unsupported_type(content_type);
+        let mut response = self.answer(codec, request).await;
+        if codec == Codec::Json {
+            response.headers_mut().insert(header::CONTENT_TYPE, JSON);
         }
-        let compressed = match is_compressed(request.headers()) {
-            Ok(compressed) => compressed,
+        response
+    }
+
+    async fn answer(self, codec: Codec, mut request: Request<Body>) -> Response<Body> {
+        let coding = match coding(request.headers()) {
+            Ok(coding) => coding,
             Err(error) => return unknown_encoding(&error),
         };
         if let Err(error) = check_binary(request.headers()) {
-            return refusal(&error);
+            return refusal(Codec::Proto, &error);
         }
-        let kind = self.methods.get(request.uri().path()).map(|method| method.kind);
-        let max_message_size = self.max_message_size;
+        let method = self.method(request.uri().path());
         let deadline = request.extensions().get::<Deadline>().copied();
-        let request = request.map(|body| {
-            let body = if compressed { Body::new(EmptyAsPlain::new(body)) } else { body };
-            Body::new(Checked::new(body, kind, max_message_size))
-        });
-        let response = match self.routes.oneshot(request).await {
-            Ok(response) => with_trailers(response),
-            Err(never) => match never {},
+        let response = match (codec, method) {
+            (Codec::Proto, _) => {
+                request = request.map(|body| match coding {
+                    Coding::Identity => body,
+                    _ => Body::new(EmptyAsPlain::new(body)),
+                });
+                self.served(method, request).await
+            }
+            (Codec::Json, Some(method)) => {
+                let limit = self.max_message_size(codec);
+                request.headers_mut().remove(GRPC_ENCODING);
+                request.headers_mut().remove(GRPC_ACCEPT_ENCODING);
+                request.headers_mut().insert(header::CONTENT_TYPE, PROTO);
+                request = request.map(|body| to_proto(body, method.input, coding, limit));
+                let response = self.served(Some(method), request).await;
+                response.map(|body| Body::new(FromProto::new(body, method.output)))
+            }
+            (Codec::Json, None) => {
+                let message = "what is at this path has no JSON here: send application/grpc+proto";
+                framing(&Error::new(Reason::Unimplemented, message)).into_http()
+            }
         };
         match deadline {
-            Some(deadline) => deadline::bound(response, deadline, || Ok(deadline_trailers())),
+            Some(deadline) => deadline::bound(response, deadline, || Ok(failed(&deadline::passed()))),
             None => response,
+        }
+    }
+
+    /// The service's own answer to serialised messages, and its trailers.
+    async fn served(self, method: Option<&'static Method>, request: Request<Body>) -> Response<Body> {
+        let (kind, max_message_size) = (method.map(|method| method.kind), self.limits.message);
+        let request = request.map(|body| Body::new(Checked::new(body, kind, max_message_size)));
+        match self.routes.oneshot(request).await {
+            Ok(response) => with_trailers(undecoded(response)),
+            Err(never) => match never {},
         }
     }
 
     /// The same as a service, for the layers that want one.
     pub(super) fn into_service(
         self,
+        codec: Codec,
     ) -> impl tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone {
         tower::service_fn(move |request: Request<Body>| {
             let grpc = self.clone();
-            async move { Ok(grpc.call(CONTENT_TYPES[0], request).await) }
+            async move { Ok(grpc.call(codec, request).await) }
         })
     }
 }
 
-/// The end of a stream whose deadline passed.
-fn deadline_trailers() -> Frame<Bytes> {
+/// What tonic says of a message that does not parse. It takes the fault for the server's; it is the caller's.
+const UNDECODED: &[u8] = b"failed to decode Protobuf message";
+
+/// The answer; that to a message that does not parse in our words.
+fn undecoded(response: Response<Body>) -> Response<Body> {
+    let Some(message) = response.headers().get("grpc-message") else { return response };
+    let message: Vec<u8> = percent_encoding::percent_decode(message.as_bytes()).collect();
+    if !message.starts_with(UNDECODED) {
+        return response;
+    }
+    let told = format!("the request is not the message that this RPC takes: {}", String::from_utf8_lossy(&message));
+    status(&Error::new(Reason::InvalidRequest, told)).into_http()
+}
+
+/// The end of an answer that fails after it has begun.
+pub(super) fn failed(error: &Error) -> Frame<Bytes> {
     let mut trailers = http::HeaderMap::new();
-    if let Err(error) = status(&deadline::passed()).add_header(&mut trailers) {
+    if let Err(error) = status(error).add_header(&mut trailers) {
         tracing::error!(%error, "a status has no trailers");
     }
     Frame::trailers(trailers)
 }
 
-/// 405, for a path that takes only POST.
-pub(super) fn not_post() -> Response<Body> {
-    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "RPC paths take POST only\n".to_owned());
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+/// 405, for a path that takes only the HTTP methods of `allow`.
+pub(super) fn not_allowed(allow: &'static str) -> Response<Body> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, format!("this RPC takes {allow} only\n"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 
 /// 415, naming what an RPC path takes (RFC 9110 section 15.5.16).
 pub fn unsupported_type(content_type: &str) -> Response<Body> {
-    const TAKEN: &str = "application/grpc, application/grpc+proto, application/grpc-web, application/grpc-web+proto, \
-                         application/grpc-web-text, application/grpc-web-text+proto";
+    const TAKEN: &str = "application/grpc, application/grpc+proto, application/grpc+json, application/grpc-web, \
+                         application/grpc-web+proto, application/grpc-web+json, application/grpc-web-text, \
+                         application/grpc-web-text+proto, application/proto, application/json, \
+                         application/connect+proto, application/connect+json";
     let shown = content_type.escape_default();
-    let message = format!("content type `{shown}` is no RPC's: send {TAKEN}\n");
+    let message =
+        format!("content type `{shown}` is not this RPC's: send {TAKEN}; Connect's streams and unary calls differ\n");
     let mut response = plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
     response.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(TAKEN));
     response
@@ -129,14 +203,18 @@ fn unknown_encoding(error: &Error) -> Response<Body> {
 }
 
 /// The error as a gRPC answer without a body ("Trailers-Only").
-pub fn refusal(error: &Error) -> Response<Body> {
-    status(error).into_http()
+pub fn refusal(codec: Codec, error: &Error) -> Response<Body> {
+    let mut response = status(error).into_http();
+    if codec == Codec::Json {
+        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    }
+    response
 }
 
 /// The error as tonic's status, with its details; its cause goes to the log here.
 pub fn status(error: &Error) -> tonic::Status {
     error.log();
-    let status = rpc_status(error);
+    let status = library_status(error);
     tonic::Status::with_details(tonic::Code::from(status.code), &status.message, status.encode_to_vec().into())
 }
 
@@ -191,9 +269,10 @@ impl Checked {
     }
 }
 
-fn too_large(len: u32, limit: usize) -> Error {
+/// Of a message, by what its head says.
+pub(super) fn too_large(len: u32, limit: usize) -> Error {
     let message = format!("a message of {len} bytes is over the limit of {limit}: stream larger content in chunks");
-    Error::too_large("message size", message)
+    Error::new(Reason::TooLarge, message)
 }
 
 impl http_body::Body for Checked {
@@ -210,25 +289,15 @@ impl http_body::Body for Checked {
                 checked.map(|()| Some(frame))
             }
             // tonic takes a reset (CANCELLED) for the end of a stream; half an upload is none.
-            Some(Err(error)) => Err(broken(error)),
+            Some(Err(error)) => Err(broken(error, cut_off)),
             None => self.end().map(|()| None),
         };
         self.ended = !matches!(checked, Ok(Some(_)));
-        Poll::Ready(checked.map_err(|error| framing(&error)).transpose())
+        let told = |error: Error| if error.details.is_empty() { framing(&error) } else { status(&error) };
+        Poll::Ready(checked.map_err(told).transpose())
     }
 
     fn is_end_stream(&self) -> bool {
         self.ended
-    }
-}
-
-/// Why a request body broke: what a translator in front found wrong with it, or a connection that was cut.
-fn broken(error: axum::Error) -> Error {
-    let first: &(dyn std::error::Error + 'static) = &error;
-    let mut causes = std::iter::successors(Some(first), |cause| cause.source());
-    match causes.find_map(|cause| cause.downcast_ref::<Error>()) {
-        Some(found) => Error::new(found.reason, found.message.clone()),
-        None => Error::new(Reason::Aborted, "the request was cut off before its end; nothing of it was kept")
-            .caused_by(error),
     }
 }

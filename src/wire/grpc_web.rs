@@ -1,4 +1,4 @@
-//! gRPC-Web: tonic-web for its binary form, and base64 around it for its text form.
+//! gRPC-Web: tonic-web for its binary form, base64 around it for its text form, JSON within for its JSON form.
 //!
 //! PROTOCOL-WEB.md: frames as in gRPC, trailers in a last frame of the body.
 
@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, head
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _};
 
+use super::Codec;
 use super::grpc::{self, Grpc};
 use super::text::{Decoded, Encoded};
 use crate::error::Error;
@@ -14,6 +15,8 @@ use crate::io::Outlet;
 
 /// Media type of the binary form.
 const BINARY: HeaderValue = HeaderValue::from_static("application/grpc-web+proto");
+/// Media type of the binary form with messages in JSON.
+const JSON: HeaderValue = HeaderValue::from_static("application/grpc-web+json");
 /// Media type of the text form.
 const TEXT: HeaderValue = HeaderValue::from_static("application/grpc-web-text+proto");
 
@@ -21,6 +24,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("application/grpc-web-text+pr
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Binary,
+    Json,
     Text,
 }
 
@@ -28,8 +32,16 @@ impl Form {
     fn of(media_type: &str) -> Option<Self> {
         match media_type {
             "application/grpc-web" | "application/grpc-web+proto" => Some(Self::Binary),
+            "application/grpc-web+json" => Some(Self::Json),
             "application/grpc-web-text" | "application/grpc-web-text+proto" => Some(Self::Text),
             _ => None,
+        }
+    }
+
+    fn codec(self) -> Codec {
+        match self {
+            Self::Binary | Self::Text => Codec::Proto,
+            Self::Json => Codec::Json,
         }
     }
 
@@ -42,24 +54,25 @@ impl Form {
     }
 }
 
-/// Answers one call, in the form that `Accept` names, else in the form of the request. `content_type` has no parameters.
+/// Answers one call, in the form that `Accept` names among those of the same codec, else in the form of the request. `content_type` has no parameters.
 pub async fn call(grpc: Grpc, content_type: &str, mut request: Request<Body>) -> Response<Body> {
     let Some(sent) = Form::of(content_type) else {
         return grpc::unsupported_type(content_type);
     };
     if request.method() != HttpMethod::POST {
-        return grpc::not_post();
+        return grpc::not_allowed("POST");
     }
-    let wanted = Form::accepted(request.headers()).unwrap_or(sent);
-    if wanted == Form::Text {
+    let wanted = Form::accepted(request.headers()).filter(|wanted| wanted.codec() == sent.codec()).unwrap_or(sent);
+    if wanted != Form::Binary {
+        // What is sent is made of what is read.
         request.extensions_mut().remove::<Outlet>();
     }
     // tonic-web is given the one form that it has right; it compares the whole header, parameters included.
     request.headers_mut().insert(header::CONTENT_TYPE, BINARY);
     request.headers_mut().insert(header::ACCEPT, BINARY);
-    let native = grpc.into_service().map_request(move |request: Request<tonic::body::Body>| {
+    let native = grpc.into_service(sent.codec()).map_request(move |request: Request<tonic::body::Body>| {
         request.map(|body| match sent {
-            Form::Binary => Body::new(body),
+            Form::Binary | Form::Json => Body::new(body),
             // Behind tonic-web, which would make INTERNAL of what is wrong with the text.
             Form::Text => Body::new(Decoded::new(Body::new(body))),
         })
@@ -70,6 +83,11 @@ pub async fn call(grpc: Grpc, content_type: &str, mut request: Request<Body>) ->
     };
     match wanted {
         Form::Binary => response,
+        Form::Json => {
+            let mut response = response;
+            response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+            response
+        }
         Form::Text => {
             let mut response = response.map(|body| Body::new(Encoded(body)));
             response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
@@ -79,8 +97,9 @@ pub async fn call(grpc: Grpc, content_type: &str, mut request: Request<Body>) ->
 }
 
 /// The error as a gRPC-Web answer without a body: status and details in the headers.
-pub fn refusal(error: &Error) -> Response<Body> {
-    let mut response = grpc::refusal(error);
-    response.headers_mut().insert(header::CONTENT_TYPE, BINARY);
+pub fn refusal(codec: Codec, error: &Error) -> Response<Body> {
+    let mut response = grpc::refusal(codec, error);
+    let media_type = if codec == Codec::Json { JSON } else { BINARY };
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     response
 }

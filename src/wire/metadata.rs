@@ -1,4 +1,4 @@
-//! Metadata beyond what tonic carries: trailers of a successful call, and `-bin` values that are base64 for certain.
+//! Metadata: what of HTTP's headers is metadata, trailers of a successful call, `-bin` values that are base64 for certain.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response};
+use http::Response;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 
 use crate::error::{Error, Result};
@@ -68,6 +69,52 @@ impl http_body::Body for Trailing {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// The headers of a gRPC call made of an HTTP request: all of the request's but those that speak of its connection or its
+/// body, and those that protocols keep to themselves.
+pub(super) fn of_request(headers: &HeaderMap) -> HeaderMap {
+    const OURS: [HeaderName; 14] = [
+        header::ACCEPT,
+        header::ACCEPT_ENCODING,
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::EXPECT,
+        header::HOST,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    let reserved = |name: &str| name.starts_with("grpc-") || name.starts_with("connect-");
+    let mut metadata = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        if !OURS.contains(name) && !reserved(name.as_str()) {
+            metadata.append(name.clone(), value.clone());
+        }
+    }
+    metadata.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    metadata.insert(header::TE, HeaderValue::from_static("trailers"));
+    metadata
+}
+
+/// What of a gRPC answer's headers or trailers is the service's own.
+pub(super) fn of_answer(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    headers.iter().filter(|(name, _)| {
+        !(*name == header::CONTENT_TYPE || *name == header::CONTENT_LENGTH || name.as_str().starts_with("grpc-"))
+    })
+}
+
+/// Adds metadata of the answer, leading or trailing, as headers.
+pub(super) fn with_metadata(mut response: Response<Body>, metadata: &HeaderMap) -> Response<Body> {
+    for (name, value) in of_answer(metadata) {
+        response.headers_mut().append(name.clone(), value.clone());
+    }
+    response
 }
 
 /// Refuses a `-bin` header that is not base64; several values may be joined by commas ("Custom-Metadata" in

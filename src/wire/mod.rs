@@ -3,14 +3,18 @@
 //! ```text
 //! gRPC ─────────────────────────┐
 //! gRPC-Web ── base64, tonic-web ┤
-//! REST ── google.api.http ──────┴─ checks ── tonic services
+//! Connect ── framing ───────────┼─ JSON ─ checks ─ tonic services
+//! REST ── google.api.http ──────┘
 //! ```
 
 mod compression;
+pub mod connect;
 pub mod content_coding;
 pub mod deadline;
 pub mod envelope;
+pub mod gather;
 pub mod grpc;
+mod grpc_json;
 pub mod grpc_web;
 pub mod http_rule;
 pub mod json;
@@ -20,6 +24,7 @@ mod reply;
 pub mod rest;
 pub mod status;
 pub mod text;
+pub mod validator;
 
 use axum::Router;
 use axum::body::Body;
@@ -27,6 +32,7 @@ use http::{HeaderMap, Request, Response, header};
 
 use crate::error::Error;
 use crate::io::Outlet;
+use gather::Gathering;
 use grpc::Grpc;
 use method::Method;
 use rest::Rest;
@@ -38,6 +44,8 @@ pub enum Wire {
     Grpc,
     /// gRPC-Web.
     GrpcWeb,
+    /// Connect.
+    Connect,
     /// JSON over HTTP.
     Rest,
     /// An image's bytes over HTTP.
@@ -52,6 +60,7 @@ impl Wire {
         match self {
             Self::Grpc => "grpc",
             Self::GrpcWeb => "grpc-web",
+            Self::Connect => "connect",
             Self::Rest => "rest",
             Self::Bytes => "bytes",
             Self::Page => "page",
@@ -59,22 +68,57 @@ impl Wire {
     }
 }
 
-/// Tells the wire from path and media type. What is asked for at an unknown path is answered as JSON.
-///
-/// The path goes first where it alone decides who answers: a media type must not make a write look like an RPC.
-pub fn classify(path: &str, content_type: &str) -> Wire {
-    let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if below("/i") {
-        Wire::Bytes
-    } else if path == "/" || below("/assets") || path == "/livez" || path == "/readyz" {
-        Wire::Page
-    } else if content_type.starts_with("application/grpc-web") {
-        Wire::GrpcWeb
-    } else if content_type.starts_with("application/grpc") {
-        Wire::Grpc
-    } else {
-        Wire::Rest
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// As protobuf serialises them.
+    Proto,
+    /// As proto3 JSON.
+    Json,
+}
+
+/// What a request speaks, as exactly as an answer must know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Spoken {
+    /// The wire.
+    pub wire: Wire,
+    /// How an RPC wire's messages are written.
+    pub codec: Codec,
+    /// Whether messages are in envelopes, which for Connect makes its streams.
+    pub framed: bool,
+}
+
+impl Spoken {
+    /// Tells the wire from path and media type. What is asked for at an unknown path is answered as JSON.
+    ///
+    /// The path goes first where it alone decides who answers: a media type must not make a write look like an RPC.
+    /// `is_rpc` tells whether a table has the path; what comes there in no RPC's media type is Connect's to answer.
+    pub fn of(path: &str, is_rpc: bool, content_type: &str) -> Self {
+        let below =
+            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let codec = if content_type.ends_with("json") { Codec::Json } else { Codec::Proto };
+        let (wire, framed) = if below("/i") {
+            (Wire::Bytes, false)
+        } else if path == "/" || below("/assets") || path == "/livez" || path == "/readyz" {
+            (Wire::Page, false)
+        } else if content_type.starts_with("application/grpc-web") {
+            (Wire::GrpcWeb, true)
+        } else if content_type.starts_with("application/grpc") {
+            (Wire::Grpc, true)
+        } else if content_type.starts_with("application/connect+") {
+            (Wire::Connect, true)
+        } else if is_rpc || content_type == "application/proto" {
+            (Wire::Connect, false)
+        } else {
+            (Wire::Rest, false)
+        };
+        Self { wire, codec, framed }
     }
+}
+
+/// Whether a request is one of an RPC of the tables: by its path.
+pub fn is_rpc(tables: &[&'static [Method]], path: &str) -> bool {
+    tables.iter().flat_map(|table| table.iter()).any(|method| method.path == path)
 }
 
 /// A request's media type: lower case, without parameters; empty when there is none.
@@ -88,6 +132,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
 pub struct Wires {
     grpc: Grpc,
     rest: Rest,
+    gathering: Gathering,
 }
 
 /// Limits of the RPC wires, in bytes.
@@ -97,13 +142,15 @@ pub struct Limits {
     pub message: usize,
     /// A JSON request body.
     pub json_body: usize,
+    /// All request messages together that are gathered whole before they are answered.
+    pub gathered: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         const MIB: usize = 1 << 20;
         // base64 makes four of three.
-        Self { message: 8 * MIB, json_body: 11 * MIB }
+        Self { message: 8 * MIB, json_body: 11 * MIB, gathered: 256 * MIB }
     }
 }
 
@@ -113,17 +160,29 @@ impl Wires {
     /// # Errors
     /// A path template of a table does not parse.
     pub fn new(routes: Router, tables: &[&'static [Method]], limits: Limits) -> Result<Self, String> {
-        let grpc = Grpc::new(routes, tables, limits.message);
+        let grpc = Grpc::new(routes, tables, limits);
         let rest = Rest::new(grpc.clone(), tables, limits.json_body)?;
-        Ok(Self { grpc, rest })
+        Ok(Self { grpc, rest, gathering: Gathering::new(limits.gathered) })
     }
 
     /// Answers one request of any RPC wire.
     pub async fn call(self, mut request: Request<Body>) -> Response<Body> {
         let content_type = media_type(request.headers());
-        match classify(request.uri().path(), &content_type) {
-            Wire::Grpc => self.grpc.call(&content_type, request).await,
+        let path = request.uri().path();
+        if self.grpc.method(path).is_none_or(|method| method.kind.one_request()) {
+            request = request.map(|body| self.gathering.count(body));
+        }
+        let path = request.uri().path();
+        match Spoken::of(path, self.grpc.method(path).is_some(), &content_type).wire {
+            Wire::Grpc => match grpc::codec(&content_type) {
+                Some(codec) => self.grpc.call(codec, request).await,
+                None => grpc::unsupported_type(&content_type),
+            },
             Wire::GrpcWeb => grpc_web::call(self.grpc, &content_type, request).await,
+            Wire::Connect => {
+                request.extensions_mut().remove::<Outlet>();
+                connect::call(self.grpc, &content_type, request).await
+            }
             Wire::Rest | Wire::Bytes | Wire::Page => {
                 // What it sends is made of what it reads.
                 request.extensions_mut().remove::<Outlet>();
@@ -134,20 +193,24 @@ impl Wires {
 }
 
 /// The error in the words of an RPC wire.
-pub fn refusal(wire: Wire, error: &Error) -> Response<Body> {
-    match wire {
-        Wire::Grpc => grpc::refusal(error),
-        Wire::GrpcWeb => grpc_web::refusal(error),
-        Wire::Rest | Wire::Bytes | Wire::Page => {
-            error.log();
-            status::json_response(&status::rpc_status(error), None)
-        }
+pub fn refusal(spoken: Spoken, error: &Error) -> Response<Body> {
+    match spoken.wire {
+        Wire::Grpc => grpc::refusal(spoken.codec, error),
+        Wire::GrpcWeb => grpc_web::refusal(spoken.codec, error),
+        Wire::Connect => connect::refusal(spoken, error),
+        Wire::Rest | Wire::Bytes | Wire::Page => json_refusal(error),
     }
+}
+
+/// The error as JSON, for whoever asks for no RPC.
+pub fn json_refusal(error: &Error) -> Response<Body> {
+    error.log();
+    status::json_response(&status::rpc_status(error), None)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Wire, classify};
+    use super::{Codec, Spoken, Wire};
 
     #[test]
     fn path_and_type_tell_the_wire() {
@@ -156,7 +219,12 @@ mod tests {
             ("/wirephoto.v1.ImageService/GetImage", "application/grpc+proto", Wire::Grpc),
             ("/wirephoto.v1.ImageService/GetImage", "application/grpc-web+proto", Wire::GrpcWeb),
             ("/wirephoto.v1.ImageService/GetImage", "application/grpc-web-text", Wire::GrpcWeb),
-            ("/wirephoto.v1.ImageService/GetImage", "image/jpeg", Wire::Rest),
+            ("/wirephoto.v1.ImageService/GetImage", "image/jpeg", Wire::Connect),
+            ("/wirephoto.v1.ImageService/GetImage", "", Wire::Connect),
+            ("/wirephoto.v1.ImageService/GetImage", "application/json", Wire::Connect),
+            ("/wirephoto.v1.ImageService/GetImage", "application/connect+json", Wire::Connect),
+            ("/grpc.health.v1.Health/Check", "application/proto", Wire::Connect),
+            ("/grpc.health.v1.Health/Check", "application/json", Wire::Rest),
             ("/v1/images", "", Wire::Rest),
             ("/v1/images/cat", "application/json", Wire::Rest),
             ("/i/cat", "image/jpeg", Wire::Bytes),
@@ -170,7 +238,26 @@ mod tests {
             ("/livez", "", Wire::Page),
         ];
         for (path, content_type, wire) in cases {
-            assert_eq!(classify(path, content_type), wire, "{path} {content_type}");
+            let is_rpc = path == "/wirephoto.v1.ImageService/GetImage";
+            assert_eq!(Spoken::of(path, is_rpc, content_type).wire, wire, "{path} {content_type}");
+        }
+    }
+
+    #[test]
+    fn the_type_tells_codec_and_framing() {
+        let cases = [
+            ("application/grpc", Codec::Proto, true),
+            ("application/grpc+json", Codec::Json, true),
+            ("application/grpc-web+json", Codec::Json, true),
+            ("application/grpc-web-text", Codec::Proto, true),
+            ("application/json", Codec::Json, false),
+            ("application/proto", Codec::Proto, false),
+            ("application/connect+json", Codec::Json, true),
+            ("application/connect+proto", Codec::Proto, true),
+        ];
+        for (content_type, codec, framed) in cases {
+            let spoken = Spoken::of("/a.B/C", true, content_type);
+            assert_eq!((spoken.codec, spoken.framed), (codec, framed), "{content_type}");
         }
     }
 }

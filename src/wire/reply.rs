@@ -40,7 +40,7 @@ impl Reply {
     /// The next message, `None` at a good end, or the status of a failure.
     pub(super) async fn next_message(&mut self) -> Result<Option<Bytes>, rpc::Status> {
         if self.headers.contains_key("grpc-status") {
-            return ended(&self.headers);
+            return ended(&self.headers).map_or(Ok(None), Err);
         }
         loop {
             if let Some((_, message)) = self.deframer.next_message() {
@@ -48,10 +48,10 @@ impl Reply {
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.deframer.push(&data),
+                    Ok(data) => self.deframer.push(data),
                     Err(frame) => {
                         self.trailers = frame.into_trailers().unwrap_or_default();
-                        return ended(&self.trailers);
+                        return ended(&self.trailers).map_or(Ok(None), Err);
                     }
                 },
                 Some(Err(error)) => return Err(broken(&error.to_string())),
@@ -70,21 +70,22 @@ impl Reply {
     }
 }
 
-/// The end of a call, from its trailers.
-fn ended(trailers: &HeaderMap) -> Result<Option<Bytes>, rpc::Status> {
+/// The failure that a call ended in, from its trailers; `None` for a success.
+pub(super) fn ended(trailers: &HeaderMap) -> Option<rpc::Status> {
     let text = |name: &str| trailers.get(name).and_then(|value| value.to_str().ok());
     let code = text("grpc-status").and_then(|code| code.parse().ok()).map_or(Code::Unknown, Code::from_number);
     if code == Code::Ok {
-        return Ok(None);
+        return None;
     }
     let details = text("grpc-status-details-bin").and_then(|details| BASE64.decode(details).ok());
     let details = details.and_then(|details| rpc::Status::decode(Bytes::from(details)).ok());
     let message = percent_decode_str(text("grpc-message").unwrap_or_default()).decode_utf8_lossy().into_owned();
     let details = details.map(|status| status.details).unwrap_or_default();
-    Err(rpc::Status { code: code as i32, message, details })
+    Some(rpc::Status { code: code as i32, message, details })
 }
 
-fn broken(what: &str) -> rpc::Status {
+/// The failure of an answer that has no end of its own.
+pub(super) fn broken(what: &str) -> rpc::Status {
     tracing::error!("{what}");
     rpc::Status { code: Code::Internal as i32, message: "the answer broke off".to_owned(), details: Vec::new() }
 }

@@ -1,6 +1,7 @@
 //! One failure in the words that RPC wires share: `google.rpc.Status`, its typed details and its JSON.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -11,9 +12,31 @@ use crate::error::{Code, DOMAIN, Detail, Error};
 use crate::proto::google::rpc;
 use crate::well_known::Any;
 
+/// How an RPC ended, where neither headers nor trailers of its answer say it. Found in the answer's extensions, and empty
+/// until the answer is at its end.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome(Arc<OnceLock<Code>>);
+
+impl Outcome {
+    /// Of an answer that is at its end.
+    pub(super) fn known(code: Code) -> Self {
+        let outcome = Self::default();
+        outcome.set(code);
+        outcome
+    }
+
+    /// Says it; what was said first holds.
+    pub(super) fn set(&self, code: Code) {
+        let _: Result<(), Code> = self.0.set(code);
+    }
+
+    /// The code, once it is known.
+    pub fn get(&self) -> Option<Code> {
+        self.0.get().copied()
+    }
+}
+
 /// The error as `google.rpc.Status`: an `ErrorInfo` always, each other detail at most once (AIP-193).
-///
-/// A deadline's passing has none: the caller's own library may notice it first, and it knows no more than the code.
 pub fn rpc_status(error: &Error) -> rpc::Status {
     let mut metadata = BTreeMap::new();
     let mut details = Vec::new();
@@ -24,10 +47,15 @@ pub fn rpc_status(error: &Error) -> rpc::Status {
         }
     }
     let info = rpc::ErrorInfo { reason: error.reason.row().name.to_owned(), domain: DOMAIN.to_owned(), metadata };
-    if error.code() != Code::DeadlineExceeded {
-        details.insert(0, Any::pack("google.rpc.ErrorInfo", &info));
-    }
+    details.insert(0, Any::pack("google.rpc.ErrorInfo", &info));
     rpc::Status { code: error.code() as i32, message: error.message.clone().into_owned(), details }
+}
+
+/// The same for callers whose own library watches the deadline too: it may notice first, and knows no more than the code.
+/// So that both say the same, a deadline's passing has no details.
+pub fn library_status(error: &Error) -> rpc::Status {
+    let status = rpc_status(error);
+    if error.code() == Code::DeadlineExceeded { rpc::Status { details: Vec::new(), ..status } } else { status }
 }
 
 fn packed(detail: &Detail) -> Option<Any> {
@@ -103,7 +131,7 @@ pub fn json(status: &rpc::Status) -> Vec<u8> {
 }
 
 /// Whole seconds of the status's `RetryInfo`, rounded up.
-fn retry_after(status: &rpc::Status) -> Option<u64> {
+pub(super) fn retry_after(status: &rpc::Status) -> Option<u64> {
     let info = status.details.iter().find(|detail| detail.type_name() == "google.rpc.RetryInfo")?;
     let delay = rpc::RetryInfo::decode(Bytes::clone(&info.value)).ok()?.retry_delay?;
     Some(u64::try_from(delay.seconds).ok()? + u64::from(delay.nanos > 0))

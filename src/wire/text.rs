@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Characters that make up to three bytes.
 const GROUP: usize = 4;
@@ -71,7 +71,7 @@ fn groups(mut text: &[u8], decoded: &mut BytesMut) -> Result<()> {
 
 fn not_base64(error: impl std::fmt::Display) -> Error {
     let message = format!("the body is not the base64 of application/grpc-web-text: {error}");
-    Error::invalid("", message)
+    Error::new(Reason::InvalidRequest, message)
 }
 
 /// A request body of text, as bytes. An error of the text is a [`crate::error::Error`].

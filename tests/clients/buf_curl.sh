@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# buf curl against a running server, on gRPC and on gRPC-Web, with the schema from reflection and from proto/.
+# buf curl against a running server, on gRPC, gRPC-Web and Connect, with the schema from reflection and from proto/.
 set -euo pipefail
 # shellcheck source=tests/clients/lib.sh
 source "$(dirname "$0")/lib.sh"
 proto=$(cd "$(dirname "$0")/../../proto" && pwd)
 
-for protocol in grpc grpcweb; do
+for protocol in grpc grpcweb connect connect-h2; do
     case $protocol in
         grpc) call() { buf curl --protocol grpc --http2-prior-knowledge "$@"; } ;;
         # Over HTTP/1.1, which reflection's bidirectional stream cannot use: the schema is read from the files.
-        grpcweb) call() { buf curl --protocol grpcweb --schema "$proto" "$@"; } ;;
+        grpcweb | connect) call() { buf curl --protocol "$protocol" --schema "$proto" "$@"; } ;;
+        connect-h2) call() { buf curl --protocol connect --http2-prior-knowledge "$@"; } ;;
     esac
     id=buf-$protocol-$run
     base64 -w0 "$photo" | jq -Rc --arg id "$id" '{imageId: $id, content: .}' >"$work/create"
@@ -26,5 +27,7 @@ for protocol in grpc grpcweb; do
     call -d "{\"name\":\"images/$id\"}" "$url/$service/DeleteImage" >/dev/null
     refused "$protocol: deleted" not_found call -d "{\"name\":\"images/$id\"}" "$url/$service/GetImage"
 done
-services=$(buf curl --protocol grpc --http2-prior-knowledge --list-services "$url")
-is "reflection lists" "$(grep -cx "$service" <<<"$services")" 1
+for protocol in grpc grpcweb connect; do
+    services=$(buf curl --protocol "$protocol" --http2-prior-knowledge --list-services "$url")
+    is "$protocol: reflection lists" "$(grep -cx "$service" <<<"$services")" 1
+done

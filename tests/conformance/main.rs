@@ -22,7 +22,9 @@ async fn main() {
     let wanted = read_request();
     let mut limits = Limits::default();
     if wanted.message_receive_limit != 0 {
+        // The limit is of a message as it is sent, whatever its codec.
         limits.message = wanted.message_receive_limit as usize;
+        limits.json_body = limits.message;
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

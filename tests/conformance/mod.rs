@@ -4,7 +4,7 @@ mod service;
 
 use axum::Router;
 use axum::extract::Request;
-use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
 use wirephoto::guard::{self, Access, Origins, Policy};
 use wirephoto::wire::{Limits, Wires};
 
@@ -29,8 +29,10 @@ pub fn router(limits: Limits) -> Router {
     let service = ConformanceServiceServer::new(service::Conformance)
         .accept_compressed(Gzip)
         .accept_compressed(Zstd)
+        .accept_compressed(Deflate)
         .send_compressed(Gzip)
         .send_compressed(Zstd)
+        .send_compressed(Deflate)
         .max_decoding_message_size(limits.message);
     let routes = tonic::service::Routes::new(service).prepare().into_axum_router();
     let wires = Wires::new(routes, TABLES, limits).unwrap();

@@ -59,7 +59,8 @@ fn modules_depend_downwards_only() {
         ("lib", &[]),
         ("cli", &[]),
         ("config", &["cli", "guard"]),
-        ("cmd", &["cli", "config", "client", "server", "guard", "image", "store", "io", "well_known"]),
+        ("bench", &["cli", "config", "client", "wire", "net", "io"]),
+        ("cmd", &["bench", "cli", "config", "client", "server", "guard", "image", "store", "io", "well_known"]),
         ("client", &["image", "well_known", "wire"]),
         ("server", &["guard", "wire", "raw", "service", "page", "net", "image"]),
         ("guard", &["wire", "raw"]),
@@ -91,9 +92,9 @@ fn transports_stay_in_their_rooms() {
         (&["tonic::", "tonic_web::", "tonic_health::", "tonic_reflection::"], &["service/", "client/", "wire/grpc"]),
         (
             &["axum::", "http::", "hyper::", "http_body::"],
-            &["service/", "client/", "wire/", "raw/", "guard/", "net/", "server.rs", "page.rs", "config"],
+            &["bench/", "service/", "client/", "wire/", "raw/", "guard/", "net/", "server.rs", "page.rs", "config"],
         ),
-        (&["prost::"], &["service/", "client/", "wire/", "proto.rs", "well_known.rs"]),
+        (&["prost::"], &["bench/", "service/", "client/", "wire/", "proto.rs", "well_known.rs"]),
     ];
     for (file, code) in files() {
         for (crates, rooms) in rules {

@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wirephoto::wire::envelope::envelope;
 
-use crate::harness::Server;
+use crate::deadline::settles;
+use crate::harness::{Apart, Server};
 use crate::parity::upload_messages;
 use crate::photo::{photo, sixty_megabytes};
 
@@ -66,9 +67,10 @@ fn framed(messages: usize) -> Vec<Bytes> {
 
 #[tokio::test]
 async fn a_reset_is_no_end() {
-    let server = Server::start().await;
+    let apart = Apart::start().await;
+    let (server, idle) = (&apart.server, apart.tasks());
     // Control: the same by hand, ended as it should be, is kept.
-    assert_eq!(upload(&server, UPLOAD, "application/grpc", framed(9), End::EndStream).await.as_deref(), Some("0"));
+    assert_eq!(upload(server, UPLOAD, "application/grpc", framed(9), End::EndStream).await.as_deref(), Some("0"));
     assert_eq!(server.files("manifests").len(), 1);
     reqwest::Client::new().delete(server.url("/i/cut")).send().await.unwrap();
     for file in server.files("blobs") {
@@ -78,12 +80,13 @@ async fn a_reset_is_no_end() {
     for reason in [h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
         // Before, and after, the finishing message.
         for messages in [1, 2, 9] {
-            let status = upload(&server, UPLOAD, "application/grpc", framed(messages), End::Reset(reason)).await;
+            let status = upload(server, UPLOAD, "application/grpc", framed(messages), End::Reset(reason)).await;
             assert_ne!(status.as_deref(), Some("0"), "{reason:?} after {messages}");
         }
         let bytes = vec![Bytes::from(photo("photo.jpg"))];
-        let status = upload(&server, "/i/cut", "image/jpeg", bytes, End::Reset(reason)).await;
+        let status = upload(server, "/i/cut", "image/jpeg", bytes, End::Reset(reason)).await;
         assert!(status.as_deref().is_none_or(|status| !status.starts_with('2')), "{reason:?}: {status:?}");
+        settles("tasks", || apart.tasks(), idle).await;
         server.nothing_kept().await;
     }
 }
@@ -129,20 +132,22 @@ async fn closed_after(server: &Server, sent: &[u8]) {
 
 #[tokio::test]
 async fn a_closed_connection_is_no_end() {
-    let server = Server::start().await;
+    let apart = Apart::start().await;
+    let (server, idle) = (&apart.server, apart.tasks());
     let photo = photo("photo.jpg");
     let head = |length: &str| format!("PUT /i/cut HTTP/1.1\r\nhost: localhost\r\n{length}\r\n\r\n").into_bytes();
 
     let mut sized = head(&format!("content-length: {}", photo.len()));
     sized.extend_from_slice(&photo[..photo.len() - 1]);
-    closed_after(&server, &sized).await;
+    closed_after(server, &sized).await;
 
     let mut chunked = head("transfer-encoding: chunked");
     chunked.extend_from_slice(format!("{:x}\r\n", photo.len()).as_bytes());
     chunked.extend_from_slice(&photo);
     chunked.extend_from_slice(b"\r\n");
-    closed_after(&server, &chunked).await;
+    closed_after(server, &chunked).await;
 
+    settles("tasks", || apart.tasks(), idle).await;
     server.nothing_kept().await;
 }
 

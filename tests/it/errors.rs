@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message as _;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -57,6 +58,7 @@ struct Failure {
     rest_status: u16,
     grpc: Told,
     web: Told,
+    connect: Told,
     rest: (u16, Told),
     bytes: (u16, Value),
 }
@@ -66,6 +68,7 @@ impl Failure {
         let row = self.reason.row();
         assert_eq!((self.grpc.code, self.grpc.reason.as_str()), (row.code as i32, row.name), "{}", self.grpc.message);
         assert_eq!(self.web, self.grpc);
+        assert_eq!(self.connect, self.grpc);
         assert_eq!(self.rest, (self.rest_status, self.grpc));
         let (status, problem) = self.bytes;
         assert_eq!(status, row.bytes_status, "{problem}");
@@ -91,6 +94,7 @@ async fn refused_create(
         rest_status,
         grpc: by_rpc(server.grpc().create_image(request.clone()).await),
         web: by_rpc(server.grpc_web().create_image(request.clone()).await),
+        connect: by_rpc(server.connect(true).create_image(request.clone()).await),
         rest: by_rest(http.post(server.url("/v1/images")).json(&json)).await,
         bytes: by_bytes(put(http.put(server.url(&path)).body(request.content))).await,
     }
@@ -127,18 +131,19 @@ async fn a_checksum_that_does_not_match() {
 
 #[tokio::test]
 async fn bad_ids() {
-    for id in ["a..b", "-a", "x%y", &"x".repeat(129)] {
+    for id in ["a..b", "-a", "x y", "a/b", "a\0b", "a:download", "é", &"x".repeat(129)] {
         let mut request = create(photo("photo.jpg"));
-        request.image_id = id.replace("%", " ");
+        request.image_id = id.to_owned();
         let server = Server::start().await;
         let http = reqwest::Client::new();
-        let path = format!("/i/{}", id.replace('%', "%20"));
+        let path = format!("/i/{}", utf8_percent_encode(id, NON_ALPHANUMERIC));
         let json = serde_json::to_value(&request).unwrap();
         Failure {
             reason: Reason::InvalidRequest,
             rest_status: 400,
             grpc: by_rpc(server.grpc().create_image(request.clone()).await),
             web: by_rpc(server.grpc_web().create_image(request.clone()).await),
+            connect: by_rpc(server.connect(true).create_image(request.clone()).await),
             rest: by_rest(http.post(server.url("/v1/images")).json(&json)).await,
             bytes: by_bytes(http.put(server.url(&path)).body(request.content)).await,
         }
@@ -164,6 +169,7 @@ async fn what_is_not_there() {
         rest_status: 404,
         grpc: by_rpc(server.grpc().get_image(request()).await),
         web: by_rpc(server.grpc_web().get_image(request()).await),
+        connect: by_rpc(server.connect(true).get_image(request()).await),
         rest: by_rest(http.get(server.url("/v1/images/none"))).await,
         bytes: by_bytes(http.get(server.url("/i/none"))).await,
     }
@@ -174,6 +180,7 @@ async fn what_is_not_there() {
         rest_status: 404,
         grpc: by_rpc(server.grpc().download_image(download()).await.map(|_| ())),
         web: by_rpc(server.grpc_web().download_image(download()).await.map(|_| ())),
+        connect: by_rpc(server.connect(true).download_image(download()).await.map(|_| ())),
         rest: by_rest(http.get(server.url("/v1/images/none:download"))).await,
         bytes: by_bytes(http.delete(server.url("/i/none"))).await,
     }
@@ -192,7 +199,8 @@ async fn what_the_kept_image_forbids() {
         reason: Reason::AlreadyExists,
         rest_status: 409,
         grpc: by_rpc(server.grpc().create_image(request.clone()).await),
-        web: by_rpc(server.grpc_web().create_image(request).await),
+        web: by_rpc(server.grpc_web().create_image(request.clone()).await),
+        connect: by_rpc(server.connect(true).create_image(request).await),
         rest: by_rest(http.post(server.url("/v1/images")).json(&json)).await,
         bytes: by_bytes(http.put(server.url("/i/cat")).header("if-none-match", "*").body(bytes.clone())).await,
     }
@@ -204,6 +212,7 @@ async fn what_the_kept_image_forbids() {
         rest_status: 409,
         grpc: by_rpc(server.grpc().delete_image(stale()).await),
         web: by_rpc(server.grpc_web().delete_image(stale()).await),
+        connect: by_rpc(server.connect(true).delete_image(stale()).await),
         rest: by_rest(http.delete(server.url("/v1/images/cat?etag=0-0"))).await,
         bytes: by_bytes(http.delete(server.url("/i/cat")).header("if-match", "\"stale\"")).await,
     }
@@ -217,6 +226,7 @@ async fn what_the_kept_image_forbids() {
         rest_status: 400,
         grpc: by_rpc(server.grpc().download_image(beyond_end()).await.map(|_| ())),
         web: by_rpc(server.grpc_web().download_image(beyond_end()).await.map(|_| ())),
+        connect: by_rpc(server.connect(true).download_image(beyond_end()).await.map(|_| ())),
         rest: by_rest(http.get(server.url(&format!("/v1/images/cat:download?readOffset={beyond}")))).await,
         bytes: by_bytes(http.get(server.url("/i/cat")).header("range", format!("bytes={beyond}-"))).await,
     }
@@ -242,6 +252,7 @@ async fn a_request_id_used_for_other_content() {
         rest_status: 400,
         grpc: by_rpc(server.grpc().create_image(request.clone()).await),
         web: by_rpc(server.grpc_web().create_image(request.clone()).await),
+        connect: by_rpc(server.connect(true).create_image(request.clone()).await),
         rest: by_rest(http.post(server.url("/v1/images")).json(&json)).await,
         bytes: by_bytes(http.put(server.url("/i/x")).header("idempotency-key", "first").body(request.content)).await,
     }
@@ -262,6 +273,7 @@ async fn too_large() {
     assert!(grpc.message.contains(&MAX_IMAGE_SIZE.to_string()), "{}", grpc.message);
     assert!(grpc.details.contains(&"google.rpc.QuotaFailure".to_owned()));
     assert_eq!(by_rpc(server.grpc_web().upload_image(upload()).await), grpc);
+    assert_eq!(by_rpc(server.connect(false).upload_image(upload()).await), grpc);
     let (status, problem) = by_bytes(http.put(server.url("/i/x")).body(announced.clone())).await;
     assert_eq!((status, problem["reason"].as_str()), (413, Some("TOO_LARGE")), "{problem}");
 
@@ -274,9 +286,11 @@ async fn too_large() {
 
     // A message, and a JSON body, over their limits.
     let message = create(vec![0; 9 << 20]);
-    let refused = server.grpc().create_image(message.clone()).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{}", refused.message());
-    assert!(refused.message().contains("8388608") && refused.details().is_empty(), "{refused:?}");
+    for mut rpc in [server.grpc(), server.connect(false), server.connect(true)] {
+        let refused = rpc.create_image(message.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{}", refused.message());
+        assert!(refused.message().contains("8388608") && refused.details().is_empty(), "{refused:?}");
+    }
     let (status, told) =
         by_rest(http.post(server.url("/v1/images")).json(&json!({"content": BASE64.encode(vec![0; 9 << 20])}))).await;
     assert_eq!((status, told.code), (413, Code::ResourceExhausted as i32));

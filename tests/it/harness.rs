@@ -22,6 +22,8 @@ use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
 use wirephoto::server::{self, App};
 use wirephoto::store::Store;
 
+use crate::connect_client;
+
 /// Images of the harness may be this large, in bytes.
 pub const MAX_IMAGE_SIZE: u64 = 64 << 20;
 
@@ -60,7 +62,7 @@ impl Drop for Apart {
     }
 }
 
-/// A client of the generated kind, over gRPC or gRPC-Web.
+/// A client of the generated kind, over gRPC, gRPC-Web or Connect.
 pub type Rpc = ImageServiceClient<BoxCloneSyncService<Request<Body>, http::Response<Body>, Status>>;
 
 impl Server {
@@ -115,27 +117,17 @@ impl Server {
 
     /// tonic-web's client, over HTTP/1.1.
     pub fn grpc_web(&self) -> Rpc {
-        let http = HyperClient::builder(TokioExecutor::new()).build_http();
-        let service = tower::ServiceBuilder::new()
-            .layer(tonic_web::GrpcWebClientLayer::new())
-            .service(http)
-            .map_response(|response: http::Response<_>| response.map(Body::new))
-            .map_err(|error| Status::from_error(error.into()));
-        rpc(BoxCloneSyncService::new(service), self.url(""))
+        web_client_of(&self.url(""))
+    }
+
+    /// The same over Connect, on HTTP/1.1 or HTTP/2.
+    pub fn connect(&self, http2: bool) -> Rpc {
+        rpc(connect_client::service(http2), self.url(""))
     }
 
     /// Blobs, staged files and manifests in the store's folder, by their paths.
     pub fn files(&self, below: &str) -> Vec<String> {
-        fn walk(dir: &std::path::Path, found: &mut Vec<String>) {
-            for entry in std::fs::read_dir(dir).into_iter().flatten() {
-                let path = entry.unwrap().path();
-                if path.is_dir() { walk(&path, found) } else { found.push(path.display().to_string()) }
-            }
-        }
-        let mut found = Vec::new();
-        walk(&self.dir.path().join(below), &mut found);
-        found.sort();
-        found
+        files(&self.dir.path().join(below))
     }
 
     /// Waits until the folder holds no blob, bounded.
@@ -148,6 +140,17 @@ impl Server {
         }
         panic!("kept: {:?} {:?}", self.files("blobs"), self.files("manifests"));
     }
+}
+
+/// The files below a folder, by their paths.
+pub fn files(folder: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path.display().to_string()) }
+    }
+    found.sort();
+    found
 }
 
 /// No page but our own, and no credentials asked for.
@@ -166,6 +169,17 @@ pub fn client_of(url: &str) -> Rpc {
 pub fn patient_client_of(url: &str) -> Rpc {
     let http = HyperClient::builder(TokioExecutor::new()).http2_only(true).build_http();
     let service = http
+        .map_response(|response: http::Response<_>| response.map(Body::new))
+        .map_err(|error| Status::from_error(error.into()));
+    rpc(BoxCloneSyncService::new(service), url.to_owned())
+}
+
+/// tonic-web's client of the server at `url`, over HTTP/1.1.
+pub fn web_client_of(url: &str) -> Rpc {
+    let http = HyperClient::builder(TokioExecutor::new()).build_http();
+    let service = tower::ServiceBuilder::new()
+        .layer(tonic_web::GrpcWebClientLayer::new())
+        .service(http)
         .map_response(|response: http::Response<_>| response.map(Body::new))
         .map_err(|error| Status::from_error(error.into()));
     rpc(BoxCloneSyncService::new(service), url.to_owned())

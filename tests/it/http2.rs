@@ -17,10 +17,10 @@ use crate::tls::Ca;
 
 /// What must come does within this, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -29,7 +29,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// GET / by HPACK's static table, with an `:authority`.
-fn get_headers() -> Vec<u8> {
+pub fn get_headers() -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x84, 0x41, 9];
     block.extend(b"localhost");
     block
@@ -215,6 +215,46 @@ async fn an_idle_connection_is_closed_and_one_at_work_is_not() {
     closed(&mut busy).await;
 }
 
+/// A peer that went without a word leaves its stream half open; pings find that out.
+#[tokio::test]
+async fn who_answers_no_ping_is_left_and_who_does_may_stay() {
+    let half = sixty_megabytes(4).slice(..3 << 20);
+    let brief = Duration::from_millis(500);
+    let limits = Limits { ping: brief, pong: brief, ..Limits::default() };
+    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let mut alive = connect(&server).await;
+    let begin = |path: &str| Request::put(format!("http://localhost{path}")).body(()).unwrap();
+    let (answer, mut upload) = alive.send_request(begin("/i/alive"), false).unwrap();
+
+    let mut gone = TcpStream::connect(server.addr).await.unwrap();
+    let mut put = vec![0x42, 3];
+    put.extend(b"PUT");
+    put.extend([0x86, 0x44, 7]);
+    put.extend(b"/i/gone");
+    put.extend([0x41, 9]);
+    put.extend(b"localhost");
+    gone.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await.unwrap();
+    // The window is as wide as the server's settings say once they are acknowledged.
+    gone.readable().await.unwrap();
+    gone.write_all(&[frame(4, 1, 0, &[]), frame(1, 4, 1, &put)].concat()).await.unwrap();
+    for piece in half.chunks(16_000) {
+        gone.write_all(&frame(0, 0, 1, piece)).await.unwrap();
+    }
+    let begun = async {
+        while server.files("blobs").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, begun).await.expect("the upload has begun");
+    tokio::time::timeout(PATIENCE, goaway(&mut gone)).await.expect("the connection is closed");
+    server.nothing_kept().await;
+
+    // Many pings later the other is still there.
+    tokio::time::sleep(3 * brief).await;
+    upload.send_data(photo("photo.jpg").into(), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 201);
+}
+
 #[tokio::test]
 async fn an_old_connection_finishes_what_runs_and_takes_no_more() {
     let limits = Limits { age: Duration::from_millis(200), ..Limits::default() };
@@ -234,6 +274,34 @@ async fn an_old_connection_finishes_what_runs_and_takes_no_more() {
     assert_eq!(got, bytes.len());
     // HTTP/1.1 too: the client opens another, unseen.
     serves(&server).await;
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_cut() {
+    let limits = Limits { silence: Duration::from_millis(100), ..Limits::default() };
+    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let mut socket = TcpStream::connect(server.addr).await.unwrap();
+    let head = "PUT /i/half HTTP/1.1\r\nhost: localhost\r\ncontent-length: 60000000\r\n\r\n";
+    socket.write_all(&[head.as_bytes(), &photo("photo.jpg")[..2000]].concat()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await.expect("it is cut").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4") && answer.contains("CUT_OFF"), "{answer}");
+    server.nothing_kept().await;
+}
+
+#[tokio::test]
+async fn header_fields_have_one_limit_on_either_version() {
+    let server = Server::start().await;
+    let clients = [
+        reqwest::Client::builder().http1_only().build().unwrap(),
+        reqwest::Client::builder().http2_prior_knowledge().build().unwrap(),
+    ];
+    for client in clients {
+        for (len, status) in [(15 << 10, 200), (17 << 10, 431)] {
+            let answer = client.get(server.url("/livez")).header("x-large", "x".repeat(len)).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{:?} {len}", answer.version());
+        }
+    }
 }
 
 #[tokio::test]

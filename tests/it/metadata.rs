@@ -111,6 +111,38 @@ async fn metadata_and_trailers_are_headers_of_json() {
     assert_eq!(seen(&headers), expected());
 }
 
+/// W3C Trace Context: the trace goes on to the service and back to the caller, with a span of the request's own.
+#[tokio::test]
+async fn a_trace_goes_through_on_every_wire() {
+    let addr = echo().await;
+    const SENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let check = |told: &str, passed_on: &str, wire: &str| {
+        assert_eq!(told, passed_on, "{wire}");
+        assert!(told.starts_with(&SENT[..36]) && told.ends_with("-01") && told.len() == SENT.len(), "{wire}: {told}");
+        assert_ne!(told[36..52], SENT[36..52], "{wire}");
+    };
+    for wire in [GRPC, WEB, TEXT] {
+        let answer = frames::call(addr, UNARY, wire, &[("traceparent", SENT)], envelope(0, &[]).to_vec()).await;
+        let payload = pb::UnaryResponse::decode(answer.messages[0].1.clone()).unwrap().payload.unwrap();
+        let headers = payload.request_info.unwrap().request_headers;
+        let passed_on = &headers.iter().find(|header| header.name == "traceparent").unwrap().value;
+        check(answer.headers["traceparent"].to_str().unwrap(), &passed_on[0], wire);
+    }
+    let request = reqwest::Client::new().post(format!("http://{addr}/v1/unary")).json(&json!({}));
+    let answer = request.header("traceparent", SENT).send().await.unwrap();
+    let told = answer.headers()["traceparent"].to_str().unwrap().to_owned();
+    let answer: Value = answer.json().await.unwrap();
+    let headers = answer["payload"]["requestInfo"]["requestHeaders"].as_array().unwrap();
+    let passed_on = headers.iter().find(|header| header["name"] == "traceparent").unwrap();
+    check(&told, passed_on["value"][0].as_str().unwrap(), "json");
+
+    let server = Server::start().await;
+    let get = |sent: &'static str| reqwest::Client::new().get(server.url("/i/none")).header("traceparent", sent).send();
+    let told = get(SENT).await.unwrap();
+    check(told.headers()["traceparent"].to_str().unwrap(), told.headers()["traceparent"].to_str().unwrap(), "bytes");
+    assert!(!get("00-nonsense").await.unwrap().headers().contains_key("traceparent"));
+}
+
 #[tokio::test]
 async fn binary_metadata_that_is_no_base64_is_each_wires_own_error() {
     let addr = echo().await;

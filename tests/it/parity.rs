@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt as _;
 use wirephoto::proto::wirephoto::v1 as pb;
 
+use crate::connect;
 use crate::harness::{Rpc, Server, pieces};
 use crate::photo::{photo, sixty_megabytes};
 
@@ -16,6 +17,10 @@ enum In {
     GrpcUpload,
     WebCreate,
     WebUpload,
+    ConnectCreate,
+    ConnectJson,
+    ConnectUpload,
+    ConnectUploadJson,
     RestCreate,
     Put,
     Post,
@@ -27,13 +32,18 @@ enum Out {
     Grpc,
     GrpcBidi,
     Web,
+    Connect,
+    ConnectJson,
+    ConnectBidi,
     Rest,
     Get,
 }
 
-const INLINE: [In; 3] = [In::GrpcCreate, In::WebCreate, In::RestCreate];
-const STREAMED: [In; 5] = [In::GrpcUpload, In::WebUpload, In::Put, In::Post, In::Form];
-const OUT: [Out; 5] = [Out::Grpc, Out::GrpcBidi, Out::Web, Out::Rest, Out::Get];
+const INLINE: [In; 5] = [In::GrpcCreate, In::WebCreate, In::ConnectCreate, In::ConnectJson, In::RestCreate];
+const STREAMED: [In; 7] =
+    [In::GrpcUpload, In::WebUpload, In::ConnectUpload, In::ConnectUploadJson, In::Put, In::Post, In::Form];
+const OUT: [Out; 8] =
+    [Out::Grpc, Out::GrpcBidi, Out::Web, Out::Connect, Out::ConnectJson, Out::ConnectBidi, Out::Rest, Out::Get];
 
 /// Puts the image and gives its name.
 async fn put(server: &Server, wire: In, id: &str, bytes: &Bytes) -> String {
@@ -43,6 +53,21 @@ async fn put(server: &Server, wire: In, id: &str, bytes: &Bytes) -> String {
         In::WebCreate => create(server.grpc_web(), id, bytes).await,
         In::GrpcUpload => upload(server.grpc(), id, bytes).await,
         In::WebUpload => upload(server.grpc_web(), id, bytes).await,
+        In::ConnectCreate => create(server.connect(true), id, bytes).await,
+        In::ConnectUpload => upload(server.connect(false), id, bytes).await,
+        In::ConnectJson => {
+            let body = json!({"imageId": id, "content": BASE64.encode(bytes)}).to_string();
+            let (status, answer) = connect::post_json(server, "CreateImage", body).await;
+            assert_eq!(status, 200, "{answer}");
+            answer["image"]["name"].as_str().unwrap().to_owned()
+        }
+        In::ConnectUploadJson => {
+            let messages = upload_messages(id, bytes);
+            let messages = messages.iter().map(|message| serde_json::to_vec(message).unwrap()).collect();
+            let (answers, end) = connect::stream_json(server, "UploadImage", messages).await;
+            assert_eq!((answers.len(), &end), (1, &json!({})), "{end}");
+            answers[0]["image"]["name"].as_str().unwrap().to_owned()
+        }
         In::RestCreate => {
             let body = json!({"imageId": id, "content": BASE64.encode(bytes)});
             let answer = http.post(server.url("/v1/images")).json(&body).send().await.unwrap();
@@ -104,16 +129,16 @@ async fn get(server: &Server, wire: Out, name: &str) -> Bytes {
     match wire {
         Out::Grpc => download(server.grpc(), name).await,
         Out::Web => download(server.grpc_web(), name).await,
-        Out::GrpcBidi => {
-            let request = pb::DownloadImagesRequest { name: name.into(), ..Default::default() };
-            let mut items = server.grpc().download_images(tokio_stream::iter([request])).await.unwrap().into_inner();
-            let mut bytes = Vec::new();
-            while let Some(item) = items.message().await.unwrap() {
-                let Some(pb::download_images_response::Item::Part(part)) = item.item else { panic!("{item:?}") };
-                bytes.extend_from_slice(&part.chunk.unwrap_or_default().data);
-            }
-            bytes.into()
+        Out::Connect => download(server.connect(false), name).await,
+        Out::ConnectJson => {
+            let asked = json!({"name": name}).to_string().into_bytes();
+            let (parts, end) = connect::stream_json(server, "DownloadImage", vec![asked]).await;
+            assert_eq!(end, json!({}));
+            let data = parts.iter().filter_map(|part| part["chunk"]["data"].as_str());
+            data.flat_map(|data| BASE64.decode(data).unwrap()).collect()
         }
+        Out::GrpcBidi => download_by_bidi(server.grpc(), name).await,
+        Out::ConnectBidi => download_by_bidi(server.connect(false), name).await,
         Out::Rest => {
             let answer = http.get(server.url(&format!("/v1/{name}:download"))).send().await.unwrap();
             assert_eq!(answer.headers()["content-type"], "application/x-ndjson");
@@ -130,6 +155,17 @@ async fn get(server: &Server, wire: Out, name: &str) -> Bytes {
             answer.bytes().await.unwrap()
         }
     }
+}
+
+async fn download_by_bidi(mut rpc: Rpc, name: &str) -> Bytes {
+    let request = pb::DownloadImagesRequest { name: name.into(), ..Default::default() };
+    let mut items = rpc.download_images(tokio_stream::iter([request])).await.unwrap().into_inner();
+    let mut bytes = Vec::new();
+    while let Some(item) = items.message().await.unwrap() {
+        let Some(pb::download_images_response::Item::Part(part)) = item.item else { panic!("{item:?}") };
+        bytes.extend_from_slice(&part.chunk.unwrap_or_default().data);
+    }
+    bytes.into()
 }
 
 async fn download(mut rpc: Rpc, name: &str) -> Bytes {
@@ -154,18 +190,27 @@ async fn metadata(server: &Server, name: &str) -> Vec<Value> {
     let mut batch: Value = http.get(batch).send().await.unwrap().json().await.unwrap();
     let list = server.url(&format!("/v1/images?filter=name+%3D+{name}"));
     let mut list: Value = http.get(list).send().await.unwrap().json().await.unwrap();
+    let mut connect = connect::post_json(server, "GetImage", json!({"name": name}).to_string()).await;
     vec![
         json(server.grpc().get_image(request()).await.unwrap().into_inner().image.unwrap()),
         json(server.grpc_web().get_image(request()).await.unwrap().into_inner().image.unwrap()),
+        json(server.connect(true).get_image(request()).await.unwrap().into_inner().image.unwrap()),
+        connect.1["image"].take(),
         rest,
         batch["images"][0].take(),
         list["images"][0].take(),
     ]
 }
 
+/// Base64 by the byte is slow where nothing is optimised: a large image leaves in JSON only where it came so.
+fn outs(wire: In, large: bool) -> impl Iterator<Item = Out> {
+    let json = matches!(wire, In::ConnectUploadJson);
+    OUT.into_iter().filter(move |out| !large || json == matches!(out, Out::ConnectJson))
+}
+
 async fn every_way_out(server: &Server, wire: In, id: &str, bytes: &Bytes) -> Value {
     let name = put(server, wire, id, bytes).await;
-    for out in OUT {
+    for out in outs(wire, bytes.len() > 1 << 24) {
         let got = get(server, out, &name).await;
         assert!(got == bytes, "{wire:?} -> {out:?}: {} bytes of {}", got.len(), bytes.len());
     }

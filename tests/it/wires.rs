@@ -175,6 +175,63 @@ async fn request_ids_go_in_and_out() {
     }
 }
 
+/// An error without its id could not be found in the log.
+#[tokio::test]
+async fn errors_carry_the_request_id_on_every_wire() {
+    let server = Server::start().await;
+    let http = reqwest::Client::new();
+    let post = |path: &str, content_type: &'static str| {
+        http.post(server.url(path)).header("content-type", content_type).body(vec![0_u8; 5])
+    };
+    let requests = [
+        // Not there, malformed, of a foreign page, over its time, unknown, of another method, of another type.
+        post(GET_IMAGE, "application/grpc-web+proto"),
+        post(GET_IMAGE, "application/grpc-web-text"),
+        post(GET_IMAGE, "application/grpc").header("grpc-timeout", "x"),
+        post(GET_IMAGE, "application/grpc-web").header("origin", "https://evil.example"),
+        post(GET_IMAGE, "application/proto"),
+        post(GET_IMAGE, "application/json").header("connect-timeout-ms", "x"),
+        post(GET_IMAGE, "application/connect+json"),
+        post("/v1/images", "application/json"),
+        post("/v1/images", "text/plain"),
+        http.get(server.url("/v1/images")).header("x-request-timeout", "0"),
+        http.get(server.url("/v1/images/%zz")),
+        http.put(server.url("/v1/images")),
+        http.put(server.url("/i/a")).body("no image"),
+        http.get(server.url("/i/a")).header("x-request-timeout", "0"),
+        http.get(server.url("/i/a")).header("origin", "https://evil.example"),
+        http.patch(server.url("/i/a")),
+    ];
+    for (number, request) in requests.into_iter().enumerate() {
+        let answer = request.header("x-request-id", format!("mine-{number}")).send().await.unwrap();
+        assert_eq!(answer.headers()["x-request-id"].to_str().unwrap(), format!("mine-{number}"));
+        let failed = answer.headers().contains_key("grpc-status") || answer.status().as_u16() >= 400;
+        let path = answer.url().path().to_owned();
+        // A stream of Connect tells of it in its last message.
+        assert!(failed || answer.text().await.unwrap().contains("\"error\""), "{number}: {path}");
+    }
+}
+
+#[tokio::test]
+async fn broken_percent_encoding_is_named() {
+    let server = Server::start().await;
+    let queries = ["?filter=%", "?filter=%4", "?filter=%zz", "?%zz=1", "?pageToken=%ff"];
+    let paths = ["/%", "/%4", "/%zz", "/a%ff", "/a%zz:download"];
+    for end in queries.into_iter().chain(paths) {
+        let path = format!("/v1/images{end}");
+        let answer = reqwest::get(server.url(&path)).await.unwrap();
+        assert_eq!(answer.status(), 400, "{path}");
+        let error: Value = answer.json().await.unwrap();
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("hexadecimal") || message.contains("UTF-8"), "{path}: {message}");
+    }
+    for id in ["%", "%4", "a%zz", "a%ff"] {
+        let answer = reqwest::get(server.url(&format!("/i/{id}"))).await.unwrap();
+        assert_eq!(answer.status(), 400, "{id}");
+        assert!(answer.text().await.unwrap().contains("an id is"), "{id}");
+    }
+}
+
 #[tokio::test]
 async fn foreign_pages_neither_write_nor_read() {
     let server = Server::start_with(vec!["https://press.example".into()]).await;

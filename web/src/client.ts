@@ -1,17 +1,22 @@
-// The one connection to the server: ImageService over gRPC-Web, in binary, at the address the page came from.
+// The one connection to the server: ImageService in binary, at the address the page came from, over gRPC-Web or, where the
+// address says `?wire=connect`, over Connect.
 
 import { createClient } from "@connectrpc/connect";
-import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { ImageService } from "./gen/wirephoto/v1/image_service_pb";
 
 /** How long a call that moves no image bytes may take, in milliseconds. */
 export const QUICK = 30_000;
 
-export const client = createClient(
-  ImageService,
-  createGrpcWebTransport({ baseUrl: location.origin, useBinaryFormat: true }),
-);
+const options = { baseUrl: location.origin, useBinaryFormat: true };
+
+const transport =
+  new URLSearchParams(location.search).get("wire") === "connect"
+    ? createConnectTransport({ ...options, useHttpGet: true })
+    : createGrpcWebTransport(options);
+
+export const client = createClient(ImageService, transport);
 
 /** A request id: it makes sending the same request again safe. */
 export function newRequestId(): string {

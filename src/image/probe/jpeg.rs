@@ -49,11 +49,20 @@ pub(super) fn probe(mut input: Input<impl BufRead + Seek>) -> Result<Probe> {
     }
 }
 
+/// Strays that are searched for the next marker, in bytes.
+const MAX_STRAYS: usize = 64 << 10;
+
 /// Goes to the next marker, over fill bytes and over strays, as every decoder does.
 fn next_marker(input: &mut Input<impl BufRead + Seek>) -> Result<u8> {
     const WHAT: &str = "search of its frame header";
+    let mut strays = 0;
     loop {
-        while input.array(WHAT)? != [0xff] {}
+        while input.array(WHAT)? != [0xff] {
+            strays += 1;
+            if strays > MAX_STRAYS {
+                return Err(input.broken("what should be its next segment is none"));
+            }
+        }
         let mut code = 0xff;
         while code == 0xff {
             [code] = input.array(WHAT)?;

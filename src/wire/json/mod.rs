@@ -80,7 +80,7 @@ impl fmt::Display for Path<'_> {
 }
 
 /// The message of this full name, for an `Any` inside a message of `package`.
-fn known(name: &str, package: &[&'static Message]) -> Option<&'static Message> {
+pub(super) fn known(name: &str, package: &[&'static Message]) -> Option<&'static Message> {
     let ours = [google::rpc::table::MESSAGES, google::protobuf::table::MESSAGES, wirephoto::v1::table::MESSAGES];
     let known = package.iter().chain(ours.into_iter().flatten());
     known.copied().find(|message| message.name == name)

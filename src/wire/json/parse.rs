@@ -103,3 +103,18 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(Value::Object(object))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::parse;
+
+    proptest! {
+        #[test]
+        fn a_number_is_the_nearest_there_is(number in any::<f64>().prop_filter("JSON has it", |number| number.is_finite())) {
+            let parsed = parse(format!("{number:e}").as_bytes(), "").unwrap();
+            prop_assert_eq!(parsed.as_f64(), Some(number));
+        }
+    }
+}

@@ -5,7 +5,6 @@
 
 mod request;
 mod stream;
-mod validator;
 
 use std::sync::Arc;
 
@@ -13,15 +12,17 @@ use axum::body::Body;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Uri};
 
+use super::Codec;
 use super::content_coding::encoded;
 use super::envelope::envelope;
-use super::grpc;
 use super::grpc::Grpc;
 use super::http_rule::{Bindings, Template, check};
 use super::json::{self, JsonError, unwritable};
+use super::metadata::{of_request, with_metadata};
 use super::method::{HttpRule, Method};
 use super::reply::Reply;
 use super::status::{json_response, rpc_status};
+use super::validator;
 use crate::error::{Error, Reason, Result};
 use stream::Form;
 
@@ -32,8 +33,6 @@ const JSON: &str = "application/json";
 pub struct Rest {
     grpc: Grpc,
     routes: Arc<[(Template, Route)]>,
-    /// RPC paths, which take other wires.
-    rpc_paths: Arc<[&'static str]>,
     max_body_size: usize,
 }
 
@@ -77,17 +76,12 @@ impl Rest {
             }
         }
         routes.sort_by_key(|(template, route)| (template.precedence(), route.rule.method == "*"));
-        let rpc_paths = tables.iter().flat_map(|table| table.iter()).map(|method| method.path).collect();
-        Ok(Self { grpc, routes: routes.into(), rpc_paths, max_body_size })
+        Ok(Self { grpc, routes: routes.into(), max_body_size })
     }
 
     /// Answers one request. `content_type` has no parameters.
     pub async fn call(self, content_type: &str, request: Request<Body>) -> Response<Body> {
-        let path = request.uri().path();
-        if self.rpc_paths.contains(&path) {
-            return grpc::unsupported_type(content_type);
-        }
-        let (route, bindings) = match self.route(request.method(), path) {
+        let (route, bindings) = match self.route(request.method(), request.uri().path()) {
             Ok(found) => found,
             Err(refusal) => return *refusal,
         };
@@ -112,6 +106,9 @@ impl Rest {
             }
             if !allowed.contains(&route.rule.method) {
                 allowed.push(route.rule.method);
+                if route.rule.method == "GET" {
+                    allowed.push("HEAD");
+                }
             }
         }
         let shown = path.escape_default();
@@ -143,9 +140,9 @@ impl Rest {
         let mut call = Request::new(Body::from(envelope(0, &message)));
         *call.method_mut() = HttpMethod::POST;
         *call.uri_mut() = Uri::from_static(route.method.path);
-        *call.headers_mut() = metadata(&parts.headers);
+        *call.headers_mut() = of_request(&parts.headers);
         *call.extensions_mut() = parts.extensions;
-        let mut reply = Reply::new(self.grpc.clone().call(grpc::CONTENT_TYPES[0], call).await);
+        let mut reply = Reply::new(self.grpc.clone().call(Codec::Proto, call).await);
 
         if route.method.kind.one_response() {
             let response = match reply.only_message().await {
@@ -197,63 +194,12 @@ impl From<Error> for Refusal {
     }
 }
 
-/// The request's headers that travel as metadata: all but those that speak of this connection or this body.
-fn metadata(headers: &HeaderMap) -> HeaderMap {
-    const OURS: [HeaderName; 14] = [
-        header::ACCEPT,
-        header::ACCEPT_ENCODING,
-        header::CONNECTION,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_TYPE,
-        header::EXPECT,
-        header::HOST,
-        header::IF_MATCH,
-        header::IF_NONE_MATCH,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ];
-    let mut metadata = headers.clone();
-    for name in OURS {
-        metadata.remove(name);
-    }
-    let reserved: Vec<HeaderName> =
-        metadata.keys().filter(|name| name.as_str().starts_with("grpc-")).cloned().collect();
-    for name in reserved {
-        metadata.remove(name);
-    }
-    metadata.insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPES[0]));
-    metadata.insert(header::TE, HeaderValue::from_static("trailers"));
-    metadata
-}
-
-/// Adds metadata of the answer, leading or trailing, as headers.
-fn with_metadata(mut response: Response<Body>, metadata: &HeaderMap) -> Response<Body> {
-    for (name, value) in metadata {
-        let ours = name == header::CONTENT_TYPE || name == header::CONTENT_LENGTH || name.as_str().starts_with("grpc-");
-        if !ours {
-            response.headers_mut().append(name.clone(), value.clone());
-        }
-    }
-    response
-}
-
-/// A JSON body with an `ETag` of its own bytes; 304 for a GET that has them already.
+/// A JSON body, with an `ETag` for a GET.
 fn json_body(body: Vec<u8>, method: &HttpMethod, headers: &HeaderMap) -> Response<Body> {
-    let is_get = method == HttpMethod::GET || method == HttpMethod::HEAD;
     let mut response = Response::new(Body::empty());
-    let etag = is_get.then(|| validator::etag(&body));
-    if etag.as_ref().is_some_and(|etag| validator::is_known(headers, etag)) {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    } else {
-        *response.body_mut() = Body::from(body);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    if method == HttpMethod::GET || method == HttpMethod::HEAD {
+        return validator::validated(response, body.into(), headers);
     }
-    if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(&etag).ok()) {
-        response.headers_mut().insert(header::ETAG, etag);
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    }
-    response
+    response.map(|_| Body::from(body))
 }

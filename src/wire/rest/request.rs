@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::{JSON, Refusal, Route};
 use crate::error::{Error, Reason, Result};
 use crate::wire::content_coding::{ACCEPTED, Coding, Undecodable};
+use crate::wire::gather::{broken, cut_off};
 use crate::wire::http_rule::{Bindings, bind_path, bind_query};
 use crate::wire::json::{self, read, read_field};
 use crate::wire::method::{Body as RuleBody, Cardinality, Field, FieldKind, HttpRule, Message};
@@ -42,8 +43,7 @@ pub(super) async fn read_body(
     let mut read = BytesMut::new();
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        let cut = |error| Error::new(Reason::Aborted, "the body was cut off before its end").caused_by(error);
-        let piece: Bytes = piece.map_err(cut)?;
+        let piece: Bytes = piece.map_err(|error| broken(error, cut_off))?;
         if read.len() + piece.len() > limit {
             return Err(too_large(limit));
         }
@@ -64,7 +64,7 @@ fn too_large(limit: usize) -> Refusal {
 }
 
 fn unknown_coding(name: &str) -> Refusal {
-    let message = format!("content encoding `{}`: send gzip, zstd or none", name.escape_default());
+    let message = format!("content encoding `{}`: send gzip, zstd, deflate or none", name.escape_default());
     let error = Error::new(Reason::InvalidRequest, message);
     let mut refusal = Refusal::with_status(error, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     refusal.header = Some((header::ACCEPT_ENCODING, HeaderValue::clone(&ACCEPTED)));

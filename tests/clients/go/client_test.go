@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,8 +24,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	reflection "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -58,13 +61,18 @@ func content(t *testing.T, name string) []byte {
 
 func dial(t *testing.T, options ...grpc.CallOption) *grpc.ClientConn {
 	t.Helper()
+	return dialWith(t, nil, options...)
+}
+
+func dialWith(t *testing.T, more []grpc.DialOption, options ...grpc.CallOption) *grpc.ClientConn {
+	t.Helper()
 	address, err := url.Parse(required(t, "WIREPHOTO_URL"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	options = append(options, grpc.MaxCallRecvMsgSize(9<<20))
-	conn, err := grpc.NewClient(address.Host,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(options...))
+	conn, err := grpc.NewClient(address.Host, append(more,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(options...))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,6 +286,44 @@ func TestDeadline(t *testing.T) {
 	<-ctx.Done()
 	if _, err := stream.CloseAndRecv(); status.Code(err) != codes.DeadlineExceeded {
 		t.Fatalf("an upload past its deadline: %v", err)
+	}
+}
+
+// connections counts how many were opened, and how many ended.
+type connections struct {
+	begun, ended atomic.Int32
+}
+
+func (*connections) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (*connections) HandleRPC(context.Context, stats.RPCStats)                         {}
+func (*connections) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (c *connections) HandleConn(_ context.Context, event stats.ConnStats) {
+	switch event.(type) {
+	case *stats.ConnBegin:
+		c.begun.Add(1)
+	case *stats.ConnEnd:
+		c.ended.Add(1)
+	}
+}
+
+// Pings as often as Go allows, without a call: a server that minds ends the connection at the third.
+func TestKeepaliveIsNotMinded(t *testing.T) {
+	t.Parallel()
+	seen := &connections{}
+	parameters := keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}
+	client := pb.NewImageServiceClient(dialWith(t, []grpc.DialOption{
+		grpc.WithKeepaliveParams(parameters), grpc.WithStatsHandler(seen), grpc.WithIdleTimeout(0),
+	}))
+	list := func() {
+		if _, err := client.ListImages(t.Context(), &pb.ListImagesRequest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list()
+	time.Sleep(45 * time.Second)
+	list()
+	if begun, ended := seen.begun.Load(), seen.ended.Load(); begun != 1 || ended != 0 {
+		t.Fatalf("%d connections were opened, %d ended", begun, ended)
 	}
 }
 

@@ -1,0 +1,91 @@
+//! Messages that are gathered whole before they are answered: all of them together have a bound.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{Detail, Error, Reason};
+
+/// Bytes that may be gathered at once, over all requests.
+#[derive(Debug, Clone)]
+pub(super) struct Gathering(Arc<Semaphore>);
+
+impl Gathering {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// The body, whose bytes count for as long as it is read.
+    pub(super) fn count(&self, body: Body) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        Body::new(Counted { body, free: self.0.clone(), taken: None })
+    }
+}
+
+struct Counted {
+    body: Body,
+    free: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Counted {
+    fn take(&mut self, bytes: usize) -> Result<(), Error> {
+        let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let Ok(more) = self.free.clone().try_acquire_many_owned(wanted) else {
+            let message = "too many large requests are being received at once: try again";
+            return Err(Error::new(Reason::Busy, message).with(Detail::RetryInfo(Duration::from_secs(1))));
+        };
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
+    }
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+            && let Err(busy) = self.take(data.len())
+        {
+            return Poll::Ready(Some(Err(axum::Error::new(busy))));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The error of a body that did not come whole: what a layer below found wrong with it, or `cut_off`.
+pub fn broken(error: axum::Error, cut_off: impl FnOnce() -> Error) -> Error {
+    let first: &(dyn std::error::Error + 'static) = &error;
+    let mut causes = std::iter::successors(Some(first), |cause| cause.source());
+    match causes.find_map(|cause| cause.downcast_ref::<Error>()) {
+        Some(found) => Error { details: found.details.clone(), ..Error::new(found.reason, found.message.clone()) },
+        None => cut_off().caused_by(error),
+    }
+}
+
+/// A message that is gathered was cut off.
+pub(super) fn cut_off() -> Error {
+    Error::new(Reason::Aborted, "the body was cut off before its end; nothing of it was kept")
+}
