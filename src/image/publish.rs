@@ -106,8 +106,11 @@ impl Core {
         error: Error,
     ) -> Result<Exchanged, NotExchanged> {
         match self.written_before(&next).await {
-            // A cloud may do it still.
-            Ok(None) => Err(NotExchanged { error, certain: self.store.is_exclusive() }),
+            // A cloud may do it still, unless it refused.
+            Ok(None) => {
+                let certain = self.store.is_exclusive() || error.reason == Reason::NoSpace;
+                Err(NotExchanged { error, certain })
+            }
             Ok(Some(version)) if !self.store.is_exclusive() => Ok(self.exchanged(next, previous, version)),
             Ok(Some(version)) => {
                 // It shows, but a power cut may take it away: it is not acknowledged, and a retry makes it sure.
