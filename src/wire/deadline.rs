@@ -1,7 +1,8 @@
 //! When a call must be over: how each wire says it, and how an answer that has begun is ended by it.
 
+use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,6 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::Wire;
+use super::envelope::Heads;
 use crate::error::{Error, Reason, Result};
 
 /// The moment by which a request must have been answered, through its last byte. Found in the request's extensions.
@@ -99,26 +101,35 @@ pub fn passed() -> Error {
 /// What ends a body whose deadline passes while it is sent.
 type End = fn() -> Result<Frame<Bytes>, axum::Error>;
 
-/// The answer, whose body ends at the deadline with what `end` makes.
+/// The answer, whose messages end at the deadline with what `end` makes: between two of them, since in the middle of one it
+/// would be taken for a part of it.
 pub(super) fn bound(response: Response<Body>, deadline: Deadline, end: End) -> Response<Body> {
-    response.map(|body| {
-        if body.is_end_stream() {
-            return body;
-        }
-        Body::new(Bounded { body: Some(body), sleep: Box::pin(tokio::time::sleep_until(deadline.0)), end })
-    })
+    ended(response, deadline, end, Some(Heads::default()))
 }
 
 /// The answer, whose body breaks off at the deadline: the only way to say so once plain bytes have begun.
 pub fn cut_at(response: Response<Body>, deadline: Deadline) -> Response<Body> {
-    bound(response, deadline, || Err(axum::Error::new(passed())))
+    ended(response, deadline, || Err(axum::Error::new(passed())), None)
+}
+
+fn ended(response: Response<Body>, deadline: Deadline, end: End, heads: Option<Heads>) -> Response<Body> {
+    response.map(|body| {
+        if body.is_end_stream() {
+            return body;
+        }
+        let sleep = Box::pin(tokio::time::sleep_until(deadline.0));
+        Body::new(Bounded { body: Some(body), sleep, over: false, end, heads })
+    })
 }
 
 struct Bounded {
     /// `None` once the deadline has passed: nothing works on for it.
     body: Option<Body>,
     sleep: Pin<Box<Sleep>>,
+    over: bool,
     end: End,
+    /// Where in its messages the body is, if it has any.
+    heads: Option<Heads>,
 }
 
 impl http_body::Body for Bounded {
@@ -128,12 +139,23 @@ impl http_body::Body for Bounded {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
-        if this.sleep.as_mut().poll(cx).is_ready() {
-            this.body = None;
-            return Poll::Ready(Some((this.end)()));
+        this.over = this.over || this.sleep.as_mut().poll(cx).is_ready();
+        let within = this.heads.as_ref().is_some_and(|heads| !heads.between_messages());
+        if !this.over || within {
+            match Pin::new(body).poll_frame(cx) {
+                Poll::Pending if this.over => {}
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(frame) => {
+                    let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                    if let (Some(heads), Some(data)) = (&mut this.heads, data) {
+                        let Ok(()) = heads.follow(data, |_| Ok::<_, Infallible>(()));
+                    }
+                    return Poll::Ready(frame);
+                }
+            }
         }
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        Poll::Ready(frame)
+        this.body = None;
+        Poll::Ready(Some((this.end)()))
     }
 
     fn is_end_stream(&self) -> bool {

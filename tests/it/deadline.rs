@@ -117,7 +117,7 @@ async fn in_the_middle_of_a_download() {
                 Err(status) => break status,
             }
         };
-        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
 
         let requests = tokio_stream::iter([downloads()]).chain(futures::stream::pending());
         let mut items = rpc.download_images(within(requests, "300m")).await.unwrap().into_inner();

@@ -39,9 +39,9 @@ async fn wrong_methods_name_the_right_ones() {
     let server = Server::start().await;
     let http = reqwest::Client::new();
     let cases = [
-        ("PUT", "/v1/images", "POST, GET"),
-        ("POST", "/v1/images/cat", "GET, PATCH, DELETE"),
-        ("POST", "/v1/images:batchGet", "GET"),
+        ("PUT", "/v1/images", "POST, GET, HEAD"),
+        ("POST", "/v1/images/cat", "GET, HEAD, PATCH, DELETE"),
+        ("POST", "/v1/images:batchGet", "GET, HEAD"),
         ("POST", "/livez", "GET,HEAD"),
         ("DELETE", "/", "GET,HEAD"),
     ];
