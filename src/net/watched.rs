@@ -17,9 +17,12 @@ use crate::io::{Gathering, Outlet, Socket};
 
 /// RFC 9113, section 7.
 const ENHANCE_YOUR_CALM: u32 = 11;
-/// Closing on unread bytes would destroy the farewell on its way: they are read for so long, and so many of them.
+/// Closing on unread bytes, window updates for one, would destroy what is on its way to the client: they are read for so
+/// long, and so many of them.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
+/// The same of a client that did nothing wrong: it has window updates to send, and little else.
+const PEACE_BYTES: usize = 64 << 10;
 
 pub(super) struct Watched<S> {
     stream: Gathering<S>,
@@ -33,9 +36,10 @@ pub(super) struct Watched<S> {
     leaving: Option<Leaving>,
 }
 
-/// The end of a connection whose client misbehaved.
+/// The end of a connection.
 struct Leaving {
-    offence: Offence,
+    /// Why, if its client misbehaved.
+    offence: Option<Offence>,
     /// What is left to send of the farewell.
     farewell: Vec<u8>,
     shut: bool,
@@ -89,18 +93,29 @@ impl<S: Socket> Watched<S> {
         let whole = self.inbound.is_http2() && self.outbound.at_boundary();
         let farewell = if whole { frames::goaway(self.last_stream, ENHANCE_YOUR_CALM).to_vec() } else { Vec::new() };
         let until = Box::pin(tokio::time::sleep(LINGER));
-        self.leaving = Some(Leaving { offence, farewell, shut: false, read: 0, until });
+        self.leaving = Some(Leaving { offence: Some(offence), farewell, shut: false, read: 0, until });
     }
 }
 
 impl Leaving {
+    /// Of a client who did nothing wrong: what was sent is on its way to it still.
+    fn in_peace() -> Self {
+        let until = Box::pin(tokio::time::sleep(LINGER));
+        Self { offence: None, farewell: Vec::new(), shut: false, read: 0, until }
+    }
+
     /// Says farewell and reads on for a moment. What comes out of it is the reason why the connection ends.
     fn poll<S>(&mut self, mut stream: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<io::Error>
     where
         S: AsyncRead + AsyncWrite,
     {
-        let ended = Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, self.offence));
-        if self.until.as_mut().poll(cx).is_ready() {
+        let ended = Poll::Ready(match self.offence {
+            Some(offence) => io::Error::new(io::ErrorKind::ConnectionAborted, offence),
+            None => io::ErrorKind::NotConnected.into(),
+        });
+        // Who misbehaved is not waited for; who reads slowly is, until all is sent.
+        let counts = self.offence.is_some() || self.shut;
+        if counts && self.until.as_mut().poll(cx).is_ready() {
             return ended;
         }
         while !self.farewell.is_empty() {
@@ -112,20 +127,38 @@ impl Leaving {
         }
         if self.farewell.is_empty() && !self.shut {
             match stream.as_mut().poll_shutdown(cx) {
-                Poll::Ready(Ok(())) => self.shut = true,
+                Poll::Ready(Ok(())) => {
+                    self.shut = true;
+                    self.rest(cx);
+                }
                 Poll::Ready(Err(_)) => return ended,
                 Poll::Pending => {}
             }
         }
+        if self.offence.is_none() && !self.shut {
+            return Poll::Pending;
+        }
+        let most = if self.offence.is_some() { LINGER_BYTES } else { PEACE_BYTES };
         let mut space = [0; 4096];
-        while self.read < LINGER_BYTES {
+        while self.read < most {
             let mut buffer = ReadBuf::new(&mut space);
             match ready!(stream.as_mut().poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => self.read += buffer.filled().len(),
+                Ok(()) if !buffer.filled().is_empty() => {
+                    self.read += buffer.filled().len();
+                    self.rest(cx);
+                }
                 _ => break,
             }
         }
         ended
+    }
+
+    /// Who still reads says so: a sign of it gives another while.
+    fn rest(&mut self, cx: &mut Context<'_>) {
+        if self.offence.is_none() {
+            self.until.as_mut().reset((Instant::now() + LINGER).into());
+            let _ = self.until.as_mut().poll(cx);
+        }
     }
 }
 
@@ -203,9 +236,7 @@ impl<S: Socket> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match &mut this.leaving {
-            Some(leaving) => leaving.poll(Pin::new(&mut this.stream), cx).map(|_| Ok(())),
-            None => Pin::new(&mut this.stream).poll_shutdown(cx),
-        }
+        let leaving = this.leaving.get_or_insert_with(Leaving::in_peace);
+        leaving.poll(Pin::new(&mut this.stream), cx).map(|_| Ok(()))
     }
 }
