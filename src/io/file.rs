@@ -105,7 +105,7 @@ struct Buffer(Vec<u8>);
 /// Large buffers that nobody uses.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 /// So many are kept.
-const SPARES: usize = 16;
+const SPARES: usize = 8;
 
 impl Buffer {
     /// Of at least `len` bytes, with anything in them.

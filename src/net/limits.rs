@@ -50,7 +50,7 @@ impl Default for Limits {
 }
 
 /// Upload bytes that one stream may have in flight: 10 ms of distance do not slow a gigabit.
-pub(super) const STREAM_WINDOW: u32 = 4 << 20;
+pub(super) const STREAM_WINDOW: u32 = 2 << 20;
 /// The same for all streams of a connection together.
 pub(super) const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Largest HTTP/2 frame taken: each connection may keep one.
