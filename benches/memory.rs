@@ -103,12 +103,12 @@ async fn measure() -> Outcome<bool> {
     let images: Vec<Bytes> = (0..AT_ONCE as u32).map(photo::sixty_megabytes).collect();
     let dir = tempfile::tempdir()?;
     let server = Server::start(&format!("file:{}", dir.path().display()))?;
+    let pid = server.child.id();
+    let idle = anonymous(pid)?;
     for (number, image) in images.iter().enumerate() {
         put(server.url.clone(), format!("down-{number}"), image.clone()).await?;
     }
 
-    let pid = server.child.id();
-    let idle = anonymous(pid)?;
     let peak = Arc::new(AtomicU64::new(0));
     let watch = tokio::spawn({
         let peak = Arc::clone(&peak);

@@ -114,7 +114,6 @@ pub(super) async fn part(part: BenchPart) -> Result<(), Failure> {
                 served.map_err(|error| Failure::Failed(error.to_string()))
             }
             BenchPart::Client => {
-                io::give_back();
                 bench::work().await;
                 Ok(())
             }
