@@ -56,6 +56,29 @@ pub(super) fn bootstrap<T>(rounds: &[T], statistic: impl Fn(&[&T]) -> f64) -> Es
     Estimate { median, low: percentile(&draws, 0.025), high: percentile(&draws, 0.975) }
 }
 
+/// The median of what all rounds have together, with its interval: as [`bootstrap`], for many values a round.
+pub(super) fn median_of_all(rounds: &[Vec<f64>]) -> Estimate {
+    let numbered =
+        rounds.iter().enumerate().flat_map(|(round, values)| values.iter().map(move |value| (*value, round)));
+    let mut all: Vec<(f64, usize)> = numbered.collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let numbers: Vec<usize> = (0..rounds.len()).collect();
+    let middle = median(all.iter().map(|(value, _)| *value));
+    let drawn = bootstrap(&numbers, |drawn| {
+        // Sorted once; each draw only weighs the rounds anew.
+        let mut weights = vec![0; rounds.len()];
+        drawn.iter().for_each(|round| weights[**round] += 1);
+        let total: usize = weights.iter().zip(rounds).map(|(weight, values)| weight * values.len()).sum();
+        let mut passed = 0;
+        let half = all.iter().find(|(_, round)| {
+            passed += weights[*round];
+            2 * passed >= total && passed > 0
+        });
+        half.map_or(f64::NAN, |(value, _)| *value)
+    });
+    Estimate { median: middle, ..drawn }
+}
+
 /// The median of the values with its interval.
 pub(super) fn estimate(values: &[f64]) -> Estimate {
     bootstrap(values, |drawn| median(drawn.iter().map(|value| **value)))
@@ -123,6 +146,20 @@ mod tests {
         assert!(many.high - many.low < few.high - few.low, "{few:?} {many:?}");
         let one = estimate(&[5.0]);
         assert_eq!((one.median, one.low, one.high), (5.0, 0.0, f64::INFINITY));
+    }
+
+    #[test]
+    fn many_values_a_round_are_drawn_as_rounds() {
+        let rounds: Vec<Vec<f64>> =
+            (0..7).map(|round| (0..=round).map(|i| f64::from(round * 3 % 5 + i)).collect()).collect();
+        let one_by_one = bootstrap(&rounds, |drawn| median(drawn.iter().flat_map(|values| values.iter().copied())));
+        let at_once = median_of_all(&rounds);
+        assert_eq!(at_once.median, one_by_one.median);
+        for (a, b) in [(at_once.low, one_by_one.low), (at_once.high, one_by_one.high)] {
+            assert!((a - b).abs() <= 0.5, "{at_once:?} {one_by_one:?}");
+        }
+        assert!(median_of_all(&[]).median.is_nan());
+        assert!(median_of_all(&[vec![], vec![]]).median.is_nan());
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub(super) fn warm(file: &File, range: Range<u64>) -> io::Result<()> {
     Ok(())
 }
 
-fn fill(file: &File, space: &mut [u8], offset: u64) -> io::Result<()> {
+/// Reads all of `space`, or fails.
+pub(super) fn fill(file: &File, space: &mut [u8], offset: u64) -> io::Result<()> {
     let mut filled = 0;
     while filled < space.len() {
         match read_at(file, &mut space[filled..], offset + filled as u64) {

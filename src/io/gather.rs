@@ -1,21 +1,29 @@
-//! A socket whose small writes leave many to a system call, and whose large ones are kept uncopied until they do; what is a
-//! file's is sent from there.
+//! A socket whose small writes leave many to a system call, and whose large ones are kept uncopied until they do; much of a
+//! file in one piece is sent from there.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::outlet::Outlet;
+use super::outlet::{Claim, Outlet};
 use super::socket::Socket;
 
 /// Bytes that wait at most before they are sent; one write may go beyond.
 const LIMIT: usize = 1 << 20;
+/// Who takes so many bytes without a [`STALL`] takes them as they come.
+const SWIFT: usize = 8 << 20;
+/// A socket that takes nothing for so long has a peer that is slow to read.
+const STALL: Duration = Duration::from_millis(20);
 /// Pieces of one system call.
 const SLICES: usize = 256;
+/// Part of a file for which a system call of its own is worth while.
+const WORTH_SENDING: usize = 256 << 10;
 /// Room for copied bytes that is kept while nothing waits.
 const KEPT_ROOM: usize = 8 << 10;
 
@@ -29,13 +37,19 @@ pub(crate) struct Gathering<S> {
     socket: S,
     outlet: Outlet,
     gathers: bool,
-    waiting: VecDeque<Bytes>,
+    waiting: VecDeque<Claim>,
     /// What was copied, behind what waits.
     copied: BytesMut,
     /// Bytes of both.
     len: usize,
     /// Whether nothing was written since the last flush.
     flushed: bool,
+    /// Bytes sent since the last stall, as far as [`SWIFT`].
+    run: usize,
+    /// Whether the peer takes frames that are worth sending by themselves.
+    large: bool,
+    /// Since when the socket has taken nothing.
+    blocked: Option<Instant>,
 }
 
 impl<S: Socket> Gathering<S> {
@@ -49,6 +63,9 @@ impl<S: Socket> Gathering<S> {
             copied: BytesMut::new(),
             len: 0,
             flushed: true,
+            run: 0,
+            large: false,
+            blocked: None,
         }
     }
 
@@ -71,10 +88,11 @@ impl<S: Socket> Gathering<S> {
     fn take(&mut self, slice: &[u8]) {
         self.len += slice.len();
         self.flushed = false;
+        self.large |= slice.len() >= WORTH_SENDING;
         match self.outlet.claim(slice) {
             Some(kept) => {
                 self.seal();
-                self.waiting.push_back(kept.bytes);
+                self.waiting.push_back(kept);
             }
             None => self.copied.extend_from_slice(slice),
         }
@@ -89,14 +107,14 @@ impl<S: Socket> Gathering<S> {
             && let Some(slice) = slices.first()
             && let Some((file, offset)) = self.outlet.claim(slice).and_then(|claim| claim.file)
         {
-            return self.socket.poll_send_file(cx, &file, offset, slice.len());
+            return self.socket.poll_send_file(cx, &file.file, offset, slice.len());
         }
         Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..before])
     }
 
     fn seal(&mut self) {
         if !self.copied.is_empty() {
-            self.waiting.push_back(self.copied.split().freeze());
+            self.waiting.push_back(self.copied.split().freeze().into());
         }
     }
 
@@ -104,14 +122,16 @@ impl<S: Socket> Gathering<S> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.seal();
         while self.len > 0 {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.waiting.len().min(SLICES);
-            for (slice, bytes) in slices.iter_mut().zip(&self.waiting) {
-                *slice = IoSlice::new(bytes);
-            }
-            match ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count]))? {
+            let Poll::Ready(sent) = self.poll_some(cx) else {
+                self.blocked.get_or_insert_with(Instant::now);
+                return Poll::Pending;
+            };
+            match sent? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.forget(sent),
+                sent => {
+                    self.pace(sent);
+                    self.forget(sent);
+                }
             }
         }
         if self.copied.capacity() > KEPT_ROOM {
@@ -120,18 +140,85 @@ impl<S: Socket> Gathering<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Learns from what was sent how the peer reads. Of large frames the file's part is sent from there.
+    fn pace(&mut self, sent: usize) {
+        if self.blocked.take().is_some_and(|since| since.elapsed() >= STALL) {
+            self.run = 0;
+        }
+        self.run = (self.run + sent).min(SWIFT);
+        self.outlet.set_swift(self.run == SWIFT && !self.large);
+    }
+
+    /// Sends the first of what waits.
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            self.check()?;
+            let sent = match self.waiting.front() {
+                Some(Claim { bytes, file: Some((origin, offset)) }) if bytes.len() >= WORTH_SENDING => {
+                    ready!(self.socket.poll_send_file(cx, &origin.file, *offset, bytes.len()))
+                }
+                _ => {
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let apart = |claim: &Claim| claim.file.is_some() && claim.bytes.len() >= WORTH_SENDING;
+                    let together = self.waiting.iter().take_while(|claim| !apart(claim));
+                    let count =
+                        slices.iter_mut().zip(together).map(|(slice, claim)| *slice = IoSlice::new(&claim.bytes));
+                    let count = count.count();
+                    ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count]))
+                }
+            };
+            // Where a file was cut off since it was looked at, looking again tells.
+            match sent {
+                Err(error) if is_missing(&error) && self.check()? => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
+    /// Puts zeros in place of what is no longer in its file, and says whether it did. Whoever lent it gives an error in place
+    /// of what follows; where nothing follows, this is one.
+    ///
+    /// A frame that was begun has to be ended, for the sake of the other streams of the connection.
+    fn check(&mut self) -> io::Result<bool> {
+        let mut looked_at = None;
+        let mut mended = false;
+        for claim in &mut self.waiting {
+            let Some((origin, offset)) = &claim.file else { continue };
+            let end = offset + claim.bytes.len() as u64;
+            // Pieces of one file are looked at once.
+            let reach = match looked_at {
+                Some((last, reach)) if last == Arc::as_ptr(origin) => reach,
+                _ => origin.reach()?,
+            };
+            looked_at = Some((Arc::as_ptr(origin), reach));
+            if end > reach {
+                if !origin.damage() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                *claim = Bytes::from(vec![0; claim.bytes.len()]).into();
+                mended = true;
+            }
+        }
+        if self.outlet.is_given_up() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(mended) }
+    }
+
     /// Takes off what was sent.
     fn forget(&mut self, mut sent: usize) {
         self.len -= sent;
         while let Some(first) = self.waiting.front_mut() {
-            if first.len() > sent {
+            if first.bytes.len() > sent {
                 first.advance(sent);
                 return;
             }
-            sent -= first.len();
+            sent -= first.bytes.len();
             self.waiting.pop_front();
         }
     }
+}
+
+/// Whether bytes were not where they had been: of a map, and of a file.
+fn is_missing(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EFAULT) || error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 impl<S: Socket> AsyncRead for Gathering<S> {
@@ -187,9 +274,7 @@ impl<S: Socket> AsyncWrite for Gathering<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use tokio::io::DuplexStream;
     use tokio::time::timeout;

@@ -1,5 +1,5 @@
 //! Files mapped for bytes that the kernel alone will read: the map gives them an address, by which a socket finds them in the
-//! file and sends them from there.
+//! file, and sends them from there or has the kernel read them.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use futures::stream::{self, Stream};
 use tokio::task;
 
 use super::file;
-use super::outlet::Outlet;
+use super::outlet::{Origin, Outlet};
 
 /// Bytes given at a time.
 const PIECE: u64 = 1 << 20;
@@ -23,15 +23,15 @@ const PAGE: u64 = 64 << 10;
 
 /// The bytes of `range`, lent at `outlet`, for a socket whose bytes the kernel alone reads.
 ///
-/// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`]; an error ends the stream. Where the file is
-/// cut off after its bytes were given, sending them fails.
+/// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`], as one does that was cut off after its bytes
+/// were given and before they were sent; an error ends the stream. After the last piece, sending fails instead.
 pub(crate) fn lent(file: Arc<File>, range: Range<u64>, outlet: Outlet) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let state = Lending { map: None, file, range, outlet };
+    let state = Lending { map: None, origin: Arc::new(Origin::new(file)), range, outlet };
     stream::try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|piece| (piece, state))) })
 }
 
 struct Lending {
-    file: Arc<File>,
+    origin: Arc<Origin>,
     /// What was not given yet.
     range: Range<u64>,
     /// What is mapped and not given yet.
@@ -46,23 +46,30 @@ impl Lending {
             return Ok(None);
         }
         let whole = self.range.end;
-        let end = whole.min(start + PIECE);
+        let reads = self.outlet.is_swift() || self.map.is_none() && whole - start < WORTH_MAPPING;
+        let end = whole.min(start + if reads { file::PIECE } else { PIECE });
         self.range.start = end;
-        if self.map.is_none() && whole - start < WORTH_MAPPING {
-            return file::read(&self.file, start..end).await.map(Some);
-        }
-        if self.file.metadata()?.len() < end {
+        let origin = &self.origin;
+        let sound = if end == whole { origin.end() } else { !origin.is_damaged() };
+        if !sound {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if !file::is_cached(&self.file, &(start..end)) {
-            let file = Arc::clone(&self.file);
+        if reads {
+            self.map = None;
+            return file::read(&origin.file, start..end).await.map(Some);
+        }
+        if origin.reach()? < end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if !file::is_cached(&origin.file, &(start..end)) {
+            let file = Arc::clone(&origin.file);
             task::spawn_blocking(move || file::warm(&file, start..end)).await.map_err(io::Error::other)??;
         }
         let mut rest = match self.map.take() {
             Some(rest) => rest,
             None => {
-                let bytes = Map::of(&self.file, start..whole)?;
-                self.outlet.lend_map(bytes, Arc::clone(&self.file), start)
+                let bytes = Map::of(&origin.file, start..whole)?;
+                self.outlet.lend_map(bytes, Arc::clone(origin), start)
             }
         };
         // No more than `PIECE`.
@@ -110,7 +117,8 @@ impl AsRef<[u8]> for Map {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: `len` bytes from `base` on are mapped for reading until `self` is dropped, and `skip` is below a page
         // and below `len`. Blobs never change once they are written. What comes of this goes to an `Outlet`, in whose
-        // requests nothing but the kernel reads it, which answers an error where the file was cut off.
+        // requests nothing but the kernel reads it, which answers an error where the file was cut off: HTTP/1.1 passes
+        // it on whole, and HTTP/2 gets it as a `Payload`, which shows copies.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast::<u8>().add(self.skip), self.len - self.skip) }
     }
 }

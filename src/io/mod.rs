@@ -8,6 +8,7 @@ mod gather;
 mod map;
 mod memory;
 mod outlet;
+mod payload;
 mod socket;
 
 pub(crate) use cpu::cpu_time;
@@ -17,6 +18,7 @@ pub(crate) use gather::Gathering;
 pub(crate) use map::lent;
 pub(crate) use memory::give_back;
 pub(crate) use outlet::Outlet;
+pub(crate) use payload::Payload;
 pub(crate) use socket::Socket;
 
 /// As [`pieces`]: sockets send no files here.

@@ -5,24 +5,37 @@
 //! here before can be claimed back from such a slice.
 
 use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 /// Fewer bytes are copied sooner than kept.
 pub(crate) const WORTH_KEEPING: usize = 2 << 10;
 
 /// What is lent to one connection. Clones share it.
 ///
-/// In a request's extensions it says that the kernel alone reads the answer's bytes: nothing encrypts or frames them on
-/// their way. Whoever encodes or compresses them takes it out.
+/// In a request's extensions it says that the kernel alone reads the answer's bytes: nothing encrypts them on their way.
+/// Whoever encodes or compresses them takes it out.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Outlet(Arc<Mutex<Loans>>);
+pub(crate) struct Outlet(Arc<Lent>);
+
+#[derive(Debug, Default)]
+struct Lent {
+    loans: Mutex<Loans>,
+    /// The peer takes all it is given, in small frames.
+    swift: AtomicBool,
+    /// Something else was put in place of bytes, and nobody can tell the client any more.
+    broken: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Loans {
     next: u64,
     all: Vec<(u64, Claim)>,
+    /// How many of them are maps.
+    maps: usize,
     /// Where the last claim was found: a large piece is claimed frame by frame.
     last: usize,
 }
@@ -31,7 +44,51 @@ struct Loans {
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
     pub(super) bytes: Bytes,
-    pub(super) file: Option<(Arc<File>, u64)>,
+    pub(super) file: Option<(Arc<Origin>, u64)>,
+}
+
+/// A file of which a range is lent piece by piece, and what became of it.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(super) file: Arc<File>,
+    state: AtomicU8,
+}
+
+/// More of the range will be asked for.
+const OPEN: u8 = 0;
+/// All of it has been given.
+const GIVEN: u8 = 1;
+/// Bytes that had been given were no longer there when they were to be sent.
+const DAMAGED: u8 = 2;
+
+impl Origin {
+    pub(super) fn new(file: Arc<File>) -> Self {
+        Self { file, state: AtomicU8::new(OPEN) }
+    }
+
+    fn change(&self, to: u8) -> bool {
+        let from = self.state.compare_exchange(OPEN, to, Ordering::AcqRel, Ordering::Acquire);
+        from.is_ok() || from == Err(to)
+    }
+
+    /// The last piece is given; false if an earlier one was damaged.
+    pub(super) fn end(&self) -> bool {
+        self.change(GIVEN)
+    }
+
+    /// A piece cannot be sent as it was given. False if it is too late for an error in place of the next one.
+    pub(super) fn damage(&self) -> bool {
+        self.change(DAMAGED)
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.state.load(Ordering::Acquire) == DAMAGED
+    }
+
+    /// Bytes that the file has now.
+    pub(super) fn reach(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
 }
 
 impl From<Bytes> for Claim {
@@ -46,10 +103,18 @@ impl Claim {
         has.start <= wanted.start && wanted.end <= has.end
     }
 
+    /// Leaves the first bytes out.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if let Some((_, offset)) = &mut self.file {
+            *offset += count as u64;
+        }
+    }
+
     /// The claim of a slice that it holds.
     fn of(&self, slice: &[u8]) -> Self {
         let start = slice.as_ptr().addr() - self.bytes.as_ptr().addr();
-        let file = self.file.as_ref().map(|(file, offset)| (Arc::clone(file), offset + start as u64));
+        let file = self.file.as_ref().map(|(origin, offset)| (Arc::clone(origin), offset + start as u64));
         Self { bytes: self.bytes.slice_ref(slice), file }
     }
 }
@@ -57,7 +122,27 @@ impl Claim {
 impl Outlet {
     fn loans(&self) -> MutexGuard<'_, Loans> {
         // Whatever panicked, a list of bytes is never left half-written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.loans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether files are better read than mapped. A map takes no memory, however long it waits to be sent; but frame by
+    /// frame, bytes that were just read are sent at less cost.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_swift(&self) -> bool {
+        self.0.swift.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_swift(&self, swift: bool) {
+        self.0.swift.store(swift, Ordering::Relaxed);
+    }
+
+    /// Ends the connection, before anything more is sent.
+    pub(super) fn give_up(&self) {
+        self.0.broken.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.0.broken.load(Ordering::Acquire)
     }
 
     /// The same bytes, which can be claimed for as long as they, or any part of them, live.
@@ -71,8 +156,8 @@ impl Outlet {
 
     /// The same bytes, which are the map of a file from this offset on.
     #[cfg(target_os = "linux")]
-    pub(super) fn lend_map(&self, bytes: Bytes, file: Arc<File>, offset: u64) -> Bytes {
-        self.enter(Claim { bytes, file: Some((file, offset)) })
+    pub(super) fn lend_map(&self, bytes: Bytes, origin: Arc<Origin>, offset: u64) -> Bytes {
+        self.enter(Claim { bytes, file: Some((origin, offset)) })
     }
 
     fn enter(&self, claim: Claim) -> Bytes {
@@ -81,24 +166,29 @@ impl Outlet {
             let mut loans = self.loans();
             let number = loans.next;
             loans.next += 1;
+            loans.maps += usize::from(claim.file.is_some());
             loans.all.push((number, claim));
             number
         };
         Bytes::from_owner(Loan { outlet: self.clone(), number, bytes })
     }
 
-    /// The owner of a slice of what is lent.
+    /// The owner of a slice of what is lent. Of what is not mapped, a little is copied sooner.
     pub(crate) fn claim(&self, slice: &[u8]) -> Option<Claim> {
-        if slice.len() < WORTH_KEEPING {
+        let little = slice.len() < WORTH_KEEPING;
+        let mut loans = self.loans();
+        if little && loans.maps == 0 {
             return None;
         }
-        Some(self.loans().find(slice)?.of(slice))
+        let claim = loans.find(slice)?;
+        (!little || claim.file.is_some()).then(|| claim.of(slice))
     }
 
     fn end(&self, number: u64) {
         let mut loans = self.loans();
         if let Some(at) = loans.all.iter().position(|(other, _)| *other == number) {
             let ended = loans.all.swap_remove(at);
+            loans.maps -= usize::from(ended.1.file.is_some());
             drop(loans);
             drop(ended);
         }
@@ -188,10 +278,11 @@ mod tests {
     #[test]
     fn a_part_of_a_map_is_that_part_of_the_file() {
         let outlet = Outlet::default();
-        let file = Arc::new(tempfile::tempfile().unwrap());
-        let mut lent = outlet.lend_map(large(3), file, 1000);
+        let origin = Arc::new(Origin::new(Arc::new(tempfile::tempfile().unwrap())));
+        let mut lent = outlet.lend_map(large(3), origin, 1000);
         let rest = lent.split_off(50);
         let claim = outlet.claim(&rest).unwrap();
         assert_eq!((claim.bytes.len(), claim.file.unwrap().1), (2 * WORTH_KEEPING - 50, 1050));
+        assert_eq!(outlet.claim(&rest[..1]).unwrap().file.unwrap().1, 1050, "of a map, never copied");
     }
 }

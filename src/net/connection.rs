@@ -73,7 +73,7 @@ impl Server {
                 let http2 = request.version() == Version::HTTP_2;
                 let too_large = headers_size(request.headers()) > limits::MAX_HEADERS as usize;
                 let mut request = body::whole(request, silence);
-                if plain && !http2 {
+                if plain {
                     request.extensions_mut().insert(outlet.clone());
                 }
                 // HTTP/1.1 writes what it is given as it is.

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::frames;
-use crate::io::Outlet;
+use crate::io::{Outlet, Payload};
 
 /// What a connection has before its client says more.
 const FIRST_WINDOW: i64 = 65_535;
@@ -195,28 +195,30 @@ impl<B> Gated<B> {
 }
 
 impl<B: Body<Data = Bytes>> Body for Gated<B> {
-    type Data = Bytes;
+    type Data = Payload;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Payload>, B::Error>>> {
         let this = self.project();
         if this.pass.held.is_empty() {
             match ready!(this.body.poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Ok(data) if data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(Payload::of(data, None))))),
                     Ok(data) => {
                         this.pass.held = match this.outlet {
                             Some(outlet) => outlet.lend(data),
                             None => data,
                         };
                     }
-                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                    Err(frame) => return Poll::Ready(Some(Ok(frame.map_data(|data| Payload::of(data, None))))),
                 },
-                end => return Poll::Ready(end),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
             }
         }
         let count = ready!(this.pass.poll_room(this.pass.held.len(), cx));
-        Poll::Ready(Some(Ok(Frame::data(this.pass.held.split_to(count)))))
+        let payload = Payload::of(this.pass.held.split_to(count), this.outlet.as_ref());
+        Poll::Ready(Some(Ok(Frame::data(payload))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -236,6 +238,7 @@ impl<B: Body<Data = Bytes>> Body for Gated<B> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf as _;
     use futures::FutureExt as _;
     use http_body_util::{BodyExt as _, Full};
 
@@ -262,7 +265,7 @@ mod tests {
     fn send(gate: &Gate, body: &mut Gated<Full<Bytes>>) -> usize {
         let mut sent = 0;
         while let Some(Some(piece)) = body.frame().now_or_never() {
-            let length = piece.unwrap().into_data().unwrap().len();
+            let length = piece.unwrap().into_data().unwrap().remaining();
             gate.outbound(&frame(frames::DATA, 1, length, 0));
             sent += length;
         }
@@ -292,7 +295,7 @@ mod tests {
         let mut sent = 0;
         let enough = async {
             while sent < 7 * MIB / 3 {
-                let length = read.frame().await.unwrap().unwrap().into_data().unwrap().len();
+                let length = read.frame().await.unwrap().unwrap().into_data().unwrap().remaining();
                 gate.outbound(&frame(frames::DATA, 3, length, 0));
                 sent += length;
             }
@@ -331,7 +334,7 @@ mod tests {
         body.pass.given = MIB as i64;
         for expected in [1024, 476] {
             let piece = tokio::time::timeout(10 * DROP_EVERY, body.frame()).await.expect("it goes on");
-            let length = piece.unwrap().unwrap().into_data().unwrap().len();
+            let length = piece.unwrap().unwrap().into_data().unwrap().remaining();
             gate.outbound(&frame(frames::DATA, 1, length, 0));
             assert_eq!(length, expected);
         }

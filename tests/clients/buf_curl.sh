@@ -23,11 +23,21 @@ for protocol in grpc grpcweb connect connect-h2; do
     is "$protocol: download" "$(call -d "{\"name\":\"images/$id\"}" "$url/$service/DownloadImage" |
         jq -r '.chunk.data // empty' | while read -r data; do base64 -d <<<"$data"; done | sha256sum | cut -d' ' -f1)" \
         "$(sha256 "$photo")"
+    update="{\"image\":{\"name\":\"images/$id\",\"displayName\":\"Anew\"},\"updateMask\":\"displayName\"}"
+    is "$protocol: update" "$(call -d "$update" "$url/$service/UpdateImage" | jq -r .image.displayName)" Anew
+    is "$protocol: batch" "$(call -d "{\"names\":[\"images/$id\"]}" "$url/$service/BatchGetImages" |
+        jq -r '.images | length')" 1
+    is "$protocol: upload" "$(upload_messages "$id-stream" | call -d @- "$url/$service/UploadImage" |
+        jq -r .image.sha256)" "$(sha256 "$photo")"
     refused "$protocol: not there" not_found call -d '{"name":"images/none"}' "$url/$service/GetImage"
     call -d "{\"name\":\"images/$id\"}" "$url/$service/DeleteImage" >/dev/null
     refused "$protocol: deleted" not_found call -d "{\"name\":\"images/$id\"}" "$url/$service/GetImage"
 done
 for protocol in grpc grpcweb connect; do
+    # buf takes HTTP/2 for streams both ways.
+    items=$(jq -nc --arg id "buf-$protocol-$run-stream" '{name: "images/\($id)", readLimit: 10}, {name: "images/none"}' |
+        buf curl --protocol "$protocol" --http2-prior-knowledge -d @- "$url/$service/DownloadImages")
+    is "$protocol: many over one stream" "$(jq -r '.part.chunk.data // .error.code // empty' <<<"$items" | wc -l)" 2
     services=$(buf curl --protocol "$protocol" --http2-prior-knowledge --list-services "$url")
     is "$protocol: reflection lists" "$(grep -cx "$service" <<<"$services")" 1
 done

@@ -18,21 +18,16 @@ created=$(base64 -w0 "$photo" | jq -Rc --arg id "$id" '{imageId: $id, content: .
     call -d @ "$host" "$service/CreateImage")
 is "created" "$(jq -r .image.sha256 <<<"$created")" "$(sha256 "$photo")"
 is "get" "$(call -d "{\"name\":\"images/$id\"}" "$host" "$service/GetImage" | jq -r .image.displayName)" "By grpcurl"
+update="{\"image\":{\"name\":\"images/$id\",\"displayName\":\"Anew\"},\"updateMask\":\"displayName\"}"
+is "update" "$(call -d "$update" "$host" "$service/UpdateImage" | jq -r .image.displayName)" Anew
+is "batch" "$(call -d "{\"names\":[\"images/$id\"]}" "$host" "$service/BatchGetImages" | jq -r '.images | length')" 1
+is "list" "$(call -d "{\"filter\":\"name = \\\"images/$id\\\"\"}" "$host" "$service/ListImages" |
+    jq -r '.images | length')" 1
 is "download" "$(call -d "{\"name\":\"images/$id\"}" "$host" "$service/DownloadImage" |
     jq -r '.chunk.data // empty' | while read -r data; do base64 -d <<<"$data"; done | sha256sum | cut -d' ' -f1)" \
     "$(sha256 "$photo")"
 
-# A client stream: the spec, the photograph in pieces of 100,000 bytes, the end.
-{
-    jq -nc --arg id "$id-stream" '{spec: {imageId: $id}}'
-    offset=0 size=$(stat -c %s "$photo")
-    while ((offset < size)); do
-        tail -c +$((offset + 1)) "$photo" | head -c 100000 | base64 -w0 |
-            jq -Rc --arg offset $offset '{writeOffset: $offset, chunk: {data: .}}'
-        offset=$((offset + 100000))
-    done
-    jq -nc --arg offset "$size" '{writeOffset: $offset, finishWrite: true}'
-} >"$work/messages"
+upload_messages "$id-stream" >"$work/messages"
 is "client stream" "$(call -d @ "$host" "$service/UploadImage" <"$work/messages" | jq -r .image.sha256)" \
     "$(sha256 "$photo")"
 

@@ -50,3 +50,16 @@ refused() {
 }
 
 sha256() { sha256sum "$1" | cut -d' ' -f1; }
+
+# upload_messages ID: those of a client stream, a line each: the spec, the photograph in pieces of 100,000 bytes, the end.
+upload_messages() {
+    local offset=0 size
+    size=$(stat -c %s "$photo")
+    jq -nc --arg id "$1" '{spec: {imageId: $id}}'
+    while ((offset < size)); do
+        tail -c +$((offset + 1)) "$photo" | head -c 100000 | base64 -w0 |
+            jq -Rc --arg offset $offset '{writeOffset: $offset, chunk: {data: .}}'
+        offset=$((offset + 100000))
+    done
+    jq -nc --arg offset "$size" '{writeOffset: $offset, finishWrite: true}'
+}

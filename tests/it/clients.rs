@@ -162,6 +162,14 @@ fn grpcurl() {
 
 #[test]
 #[ignore = "needs tools: make test"]
+fn grpcui() {
+    let desk = Desk::new();
+    done(&mut desk.command("tests/clients/grpcui.sh"));
+    desk.is_empty();
+}
+
+#[test]
+#[ignore = "needs tools: make test"]
 fn grpcurl_where_reflection_is_off() {
     let store = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:", "--reflection", "off"];
     let server = serve(command("wirephoto").args(store));
@@ -402,5 +410,8 @@ fn the_dockerfile_and_the_scripts_are_clean() {
     let mut shellcheck = command("shellcheck");
     shellcheck.args(["-x", "-P", ".", ".ci/run", "tests/tools/setup", "tests/tools/buf-breaking", "tests/tools/image"]);
     shellcheck.args(["examples/put_and_get.sh"]);
-    done(shellcheck.args(["curl", "grpcurl", "buf_curl", "lib"].map(|name| format!("tests/clients/{name}.sh"))));
+    done(
+        shellcheck
+            .args(["curl", "grpcurl", "grpcui", "buf_curl", "lib"].map(|name| format!("tests/clients/{name}.sh"))),
+    );
 }

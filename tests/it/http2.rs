@@ -187,7 +187,7 @@ async fn what_the_server_allows_is_said_in_its_settings() {
         .map(|one| (u16::from_be_bytes([one[0], one[1]]), u32::from_be_bytes(one[2..].try_into().unwrap())))
         .collect();
     // Streams, window of a stream, frame, header list (RFC 9113, section 6.5.2).
-    for expected in [(3, 250), (4, 4 << 20), (5, 16 << 10), (6, 16 << 10)] {
+    for expected in [(3, 250), (4, 2 << 20), (5, 16 << 10), (6, 16 << 10)] {
         assert!(all.contains(&expected), "{expected:?} of {all:?}");
     }
 }
@@ -218,7 +218,7 @@ async fn an_idle_connection_is_closed_and_one_at_work_is_not() {
 /// A peer that went without a word leaves its stream half open; pings find that out.
 #[tokio::test]
 async fn who_answers_no_ping_is_left_and_who_does_may_stay() {
-    let half = sixty_megabytes(4).slice(..3 << 20);
+    let half = sixty_megabytes(4).slice(..3 << 19);
     let brief = Duration::from_millis(500);
     let limits = Limits { ping: brief, pong: brief, ..Limits::default() };
     let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;

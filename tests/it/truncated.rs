@@ -1,5 +1,7 @@
 //! A blob that somebody cuts short while it is sent: that transfer ends with an error, and nothing else does.
 
+use std::time::Duration;
+
 use tonic::Code;
 use wirephoto::proto::wirephoto::v1 as pb;
 
@@ -66,5 +68,45 @@ async fn streams_end_in_data_loss_or_with_their_connection() {
         let again = rpc.download_image(request).await.map(|_| ()).unwrap_err();
         assert_eq!(again.code(), Code::DataLoss, "{again}");
         goes_on(&reqwest::Client::new(), &cut).await;
+    }
+}
+
+/// What a stalled reader was given and not sent lies in the file only, and the rest of its connection is not to suffer.
+#[tokio::test]
+async fn other_streams_of_the_connection_go_on() {
+    for left in [0, 30_000_001] {
+        let (server, blob) = with_large().await;
+        let sound = sixty_megabytes(9);
+        let put = reqwest::Client::new().put(server.url("/i/sound")).body(sound.clone());
+        put.send().await.unwrap().error_for_status().unwrap();
+        let mut rpc = patient_client_of(&server.url(""));
+        let mut download = async |name: &str| {
+            let request = pb::DownloadImageRequest { name: format!("images/{name}"), ..Default::default() };
+            rpc.download_image(request).await.unwrap().into_inner()
+        };
+        let (mut broken, mut whole) = (download("large").await, download("sound").await);
+        let mut got = Vec::with_capacity(sound.len());
+        // Both are under way, and wait for their reader.
+        broken.message().await.unwrap().unwrap();
+        got.extend(whole.message().await.unwrap().unwrap().chunk.map(|chunk| chunk.data).unwrap_or_default());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        cut_short(&blob, left);
+        let (failed, ()) = tokio::join!(
+            async {
+                loop {
+                    match broken.message().await {
+                        Ok(part) => assert!(part.is_some(), "the stream ended well"),
+                        Err(status) => break status,
+                    }
+                }
+            },
+            async {
+                while let Some(part) = whole.message().await.unwrap() {
+                    got.extend(part.chunk.map(|chunk| chunk.data).unwrap_or_default());
+                }
+            }
+        );
+        assert_eq!(failed.code(), Code::DataLoss, "{left} left: {failed}");
+        assert!(got == sound, "{left} left: {} bytes of the other", got.len());
     }
 }

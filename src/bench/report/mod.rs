@@ -13,7 +13,7 @@ use super::environment::Environment;
 use super::load::Sample;
 use super::options::Options;
 use super::scenarios::{Metric, Scenario};
-use super::stats::{Estimate, bootstrap, estimate, median, percent_below, percentile, ratio, sorted};
+use super::stats::{Estimate, bootstrap, estimate, median, median_of_all, percent_below, percentile, ratio, sorted};
 use super::ways::Way;
 use super::{Cell, Results};
 
@@ -257,7 +257,8 @@ impl WayReport {
         let samples: Vec<&Sample> = cells.iter().flat_map(|cell| &cell.outcome.samples).collect();
         let latencies = sorted(samples.iter().map(|sample| sample.latency_us / 1e3));
         let of_samples = |value: fn(&Sample) -> f64| {
-            bootstrap(cells, |drawn| median(drawn.iter().flat_map(|cell| &cell.outcome.samples).map(value)))
+            let rounds = cells.iter().map(|cell| cell.outcome.samples.iter().map(value).collect());
+            median_of_all(&rounds.collect::<Vec<Vec<f64>>>())
         };
         let of_cells = |value: fn(&Cell) -> f64| estimate(&cells.iter().map(value).collect::<Vec<_>>());
         let sum = |value: fn(&Cell) -> u64| cells.iter().map(value).sum::<u64>();
