@@ -18,7 +18,8 @@ created=$(base64 -w0 "$photo" | jq -Rc --arg id "$id" '{imageId: $id, content: .
     call -d @ "$host" "$service/CreateImage")
 is "created" "$(jq -r .image.sha256 <<<"$created")" "$(sha256 "$photo")"
 is "get" "$(call -d "{\"name\":\"images/$id\"}" "$host" "$service/GetImage" | jq -r .image.displayName)" "By grpcurl"
-update="{\"image\":{\"name\":\"images/$id\",\"displayName\":\"Anew\"},\"updateMask\":\"displayName\"}"
+# Its field masks are no strings.
+update="{\"image\":{\"name\":\"images/$id\",\"displayName\":\"Anew\"},\"updateMask\":{\"paths\":[\"display_name\"]}}"
 is "update" "$(call -d "$update" "$host" "$service/UpdateImage" | jq -r .image.displayName)" Anew
 is "batch" "$(call -d "{\"names\":[\"images/$id\"]}" "$host" "$service/BatchGetImages" | jq -r '.images | length')" 1
 is "list" "$(call -d "{\"filter\":\"name = \\\"images/$id\\\"\"}" "$host" "$service/ListImages" |
