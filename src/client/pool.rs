@@ -20,9 +20,9 @@ use super::{Error, Trouble};
 use crate::error::Code;
 
 /// Bytes a download may send ahead of its reader: enough for a fast, distant server never to wait for us.
-pub(super) const STREAM_WINDOW: u32 = 8 << 20;
-/// The same for all streams of a connection together, which is the most HTTP/2 has: 250 streams that nobody reads leave
-/// room in it, so that they cannot hold up a call beside them.
+pub(super) const STREAM_WINDOW: u32 = 16 << 20;
+/// The same for all streams of a connection together, which is the most HTTP/2 has: a hundred streams that nobody reads
+/// leave room in it, so that they cannot hold up a call beside them.
 pub(super) const CONNECTION_WINDOW: u32 = i32::MAX as u32;
 /// A server that sends large frames spends a third of the CPU on them.
 pub(super) const MAX_FRAME: u32 = 1 << 20;
