@@ -77,6 +77,13 @@ fuzz: ## Give each target of fuzz/ hostile input, for FUZZ_SECONDS (20) each
 		grep '^Done' $(TOOLS)/fuzz.log | sed "s/^/$$target: /"; \
 	done
 
+# What the stable compiler can do with the flag of a nightly one. Maps and system calls are beyond Miri.
+.PHONY: sanitize
+sanitize: ## Run the tests of unsafe code under AddressSanitizer
+	export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address; \
+	in="--locked --target $$(rustc -vV | sed -n 's/^host: //p') --target-dir $(or $(CARGO_TARGET_DIR),target)/sanitize"; \
+	cargo test $$in --lib -- io:: net:: && cargo test $$in --test it -- truncated cut parity
+
 .PHONY: tools
 tools: ## Install what the tests need into target/tools
 	@tests/tools/setup

@@ -268,7 +268,7 @@ pub struct BenchArgs {
     /// Scenarios to measure, parted by commas; `claims` is the experiments behind the claims [default: all]
     #[arg(long, value_name = "SCENARIOS")]
     pub scenarios: Option<String>,
-    /// Size of a large image [default: 60MB]
+    /// Size of a large image [default: 60MB, --quick 20MB]
     #[arg(long, value_name = "SIZE")]
     pub size: Option<String>,
     /// How often each way is measured in each scenario [default: as the scenario needs]
@@ -292,7 +292,7 @@ pub struct BenchArgs {
     /// Speak TLS
     #[arg(long)]
     pub tls: bool,
-    /// Take half a minute rather than five: without the scenarios that wait, and less sure
+    /// Take half a minute rather than five: smaller images, without the scenarios that wait, and less sure
     #[arg(long)]
     pub quick: bool,
     /// Write a page with plots to this file

@@ -64,7 +64,7 @@ impl Options {
     /// The sentence to tell: which flag, what is wrong with its value, and what may stand there.
     pub fn parse(args: &BenchArgs) -> Result<Self, String> {
         let quick = args.quick;
-        let size = value("size", args.size.as_deref().unwrap_or("60MB"), parse::size)?;
+        let size = value("size", args.size.as_deref().unwrap_or(if quick { "20MB" } else { "60MB" }), parse::size)?;
         if !(images::SMALLEST..=images::LARGEST).contains(&size) {
             let (least, most) = (images::SMALLEST, images::LARGEST);
             return Err(format!("--size: an image of {size} bytes cannot be made: write {least} to {most} bytes"));

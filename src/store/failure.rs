@@ -27,11 +27,21 @@ pub(crate) fn told(error: StoreError, doing: Doing) -> Error {
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
             unavailable("the store refuses this server's credentials: the operator must mend them")
         }
+        StoreError::Generic { ref source, .. } if asked_the_machine(source.as_ref()) => unavailable(
+            "the store was given no credentials, and this machine has none of its own: the operator must set them, for S3 \
+             as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
         StoreError::Generic { .. } => unavailable("the store does not answer as it should: try again"),
         // Not found where there must be something, and everything that only a defect of ours can cause.
         _ => return Error::internal(error),
     }
     .caused_by(error)
+}
+
+/// Whether it comes of asking the cloud's machine itself for credentials, as is done when none were given.
+fn asked_the_machine(error: &(dyn StdError + 'static)) -> bool {
+    let text = error.to_string();
+    ["http://169.254.169.254/", "http://metadata.google.internal/"].iter().any(|address| text.contains(address))
 }
 
 /// The error for a caller of a failure to read or write a file.
@@ -109,6 +119,13 @@ mod tests {
             assert_eq!(error.reason, Reason::Unavailable);
             assert!(error.message.contains("takes no writes"), "{error}");
         }
+    }
+
+    #[test]
+    fn who_gave_no_credentials_is_told_which_to_give() {
+        let text = "Error performing PUT http://169.254.169.254/latest/api/token in 1.6s";
+        let error = told(StoreError::Generic { store: "S3", source: text.into() }, Doing::Reading);
+        assert!(error.message.contains("AWS_ACCESS_KEY_ID"), "{error}");
     }
 
     #[test]
