@@ -9,22 +9,20 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use prost::Message as _;
 
 use crate::proto::wirephoto::v1::{ChecksummedData, DownloadImageRequest, DownloadImageResponse};
+use crate::wire::envelope::{HEAD_LEN, put_head};
 
 /// The image in one message. The request names a file, not `images/…`.
 pub(super) const WHOLE: &str = "/wirephoto.bench.v1.Endpoint/Whole";
 /// The image in messages of `read_limit` bytes.
 pub(super) const PIECES: &str = "/wirephoto.bench.v1.Endpoint/Pieces";
-
-/// Bytes before every message.
-const HEAD: usize = 5;
 
 /// Serves the files of `folder`.
 pub(super) fn router(folder: PathBuf) -> Router {
@@ -35,7 +33,7 @@ async fn answer(State(folder): State<Arc<PathBuf>>, request: Request) -> Respons
     let whole = request.uri().path() == WHOLE;
     let Ok(body) = request.into_body().collect().await else { return refused("the request broke off") };
     let body = body.to_bytes();
-    let Ok(request) = DownloadImageRequest::decode(body.get(HEAD..).unwrap_or_default()) else {
+    let Ok(request) = DownloadImageRequest::decode(body.get(HEAD_LEN..).unwrap_or_default()) else {
         return refused("the request is no DownloadImageRequest");
     };
     // The names come from ourselves, and still none may lead out of the folder.
@@ -59,9 +57,8 @@ async fn answer(State(folder): State<Arc<PathBuf>>, request: Request) -> Respons
 fn encode(data: Bytes) -> Bytes {
     let message = DownloadImageResponse { chunk: Some(ChecksummedData { data, crc32c: None }), ..Default::default() };
     let len = message.encoded_len();
-    let mut buffer = BytesMut::with_capacity(HEAD + len);
-    buffer.put_u8(0);
-    buffer.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    let mut buffer = BytesMut::with_capacity(HEAD_LEN + len);
+    put_head(&mut buffer, 0, len);
     // A `BytesMut` has room for any message.
     let _ = message.encode(&mut buffer);
     buffer.freeze()
@@ -76,7 +73,6 @@ fn refused(why: &'static str) -> Response {
 
 fn grpc(body: Body) -> Response {
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt as _};
 use http::{HeaderMap, Response};
 use http_body::Frame;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use tonic::Status;
+
+use crate::wire::envelope::{HEAD_LEN, put_head};
 
 /// Longest beginning of a message that holds a chunk: six keys and numbers at most, and the envelope.
 const BEGINNING: usize = 64;
@@ -30,8 +32,8 @@ impl Uncopied {
     /// A message without bytes of an image.
     pub(super) fn of(message: &impl Message) -> Self {
         let len = message.encoded_len();
-        let mut beginning = BytesMut::with_capacity(len + 5);
-        envelope(&mut beginning, len);
+        let mut beginning = BytesMut::with_capacity(HEAD_LEN + len);
+        put_head(&mut beginning, 0, len);
         message.encode_raw(&mut beginning);
         Self { beginning: beginning.freeze(), end: Bytes::new() }
     }
@@ -53,17 +55,11 @@ impl Uncopied {
         }
         let len = fields.encoded_len() + within;
         let mut beginning = BytesMut::with_capacity(BEGINNING + fields.encoded_len());
-        envelope(&mut beginning, len);
+        put_head(&mut beginning, 0, len);
         fields.encode_raw(&mut beginning);
         beginning.extend_from_slice(&heads);
         Self { beginning: beginning.freeze(), end: bytes }
     }
-}
-
-/// "Length-Prefixed-Message" in PROTOCOL-HTTP2.md. Pieces of blobs are far below 4 GiB.
-fn envelope(buffer: &mut BytesMut, len: usize) {
-    buffer.put_u8(0);
-    buffer.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
 }
 
 /// The messages of an answer, waiting in its extensions.

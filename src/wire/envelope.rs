@@ -22,11 +22,16 @@ impl Head {
     }
 }
 
-/// A payload in its envelope. The payload is at most `u32::MAX` bytes, which every caller's limit is far below.
+/// The head of a message of `len` bytes: at most `u32::MAX`, which every caller's limit is far below.
+pub fn put_head(buffer: &mut BytesMut, flags: u8, len: usize) {
+    buffer.put_u8(flags);
+    buffer.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+}
+
+/// A payload in its envelope.
 pub fn envelope(flags: u8, payload: &[u8]) -> Bytes {
     let mut message = BytesMut::with_capacity(HEAD_LEN + payload.len());
-    message.put_u8(flags);
-    message.put_u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
+    put_head(&mut message, flags, payload.len());
     message.put_slice(payload);
     message.freeze()
 }

@@ -10,7 +10,7 @@ use super::{Form, Query, check_version, error, grpc_call};
 use crate::error::{Code, Error, Reason, Result};
 use crate::wire::compression::{COMPRESSED, unknown};
 use crate::wire::content_coding::{ACCEPTED, Coding, encoded};
-use crate::wire::envelope::HEAD_LEN;
+use crate::wire::envelope::{HEAD_LEN, put_head};
 use crate::wire::gather::{broken, cut_off};
 use crate::wire::grpc::{self, Grpc};
 use crate::wire::metadata::{of_answer, with_metadata};
@@ -104,9 +104,7 @@ fn enveloped(flags: u8, pieces: Vec<Bytes>) -> Body {
     let len = pieces.iter().map(Bytes::len).sum::<usize>();
     let joined = len <= WORTH_JOINING;
     let mut head = BytesMut::with_capacity(if joined { HEAD_LEN + len } else { HEAD_LEN });
-    head.put_u8(flags);
-    // The limit on messages is far below.
-    head.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    put_head(&mut head, flags, len);
     if joined {
         pieces.iter().for_each(|piece| head.put_slice(piece));
         return Body::from(head.freeze());
