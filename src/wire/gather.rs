@@ -14,9 +14,9 @@ use crate::error::{Detail, Error, Reason};
 
 /// Bytes that may be gathered at once, over all requests.
 #[derive(Debug, Clone)]
-pub(super) struct Gathering(Arc<Semaphore>);
+pub(super) struct Budget(Arc<Semaphore>);
 
-impl Gathering {
+impl Budget {
     pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }

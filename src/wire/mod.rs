@@ -33,7 +33,7 @@ use http::{HeaderMap, Request, Response, header};
 
 use crate::error::Error;
 use crate::io::Outlet;
-use gather::Gathering;
+use gather::Budget;
 use grpc::Grpc;
 use method::Method;
 use rest::Rest;
@@ -133,7 +133,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
 pub struct Wires {
     grpc: Grpc,
     rest: Rest,
-    gathering: Gathering,
+    gathered: Budget,
 }
 
 /// Limits of the RPC wires, in bytes.
@@ -163,32 +163,30 @@ impl Wires {
     pub fn new(routes: Router, tables: &[&'static [Method]], limits: Limits) -> Result<Self, String> {
         let grpc = Grpc::new(routes, tables, limits);
         let rest = Rest::new(grpc.clone(), tables, limits.json_body)?;
-        Ok(Self { grpc, rest, gathering: Gathering::new(limits.gathered) })
+        Ok(Self { grpc, rest, gathered: Budget::new(limits.gathered) })
     }
 
     /// Answers one request of any RPC wire.
     pub async fn call(self, mut request: Request<Body>) -> Response<Body> {
         let content_type = media_type(request.headers());
         let path = request.uri().path();
-        if self.grpc.method(path).is_none_or(|method| method.kind.one_request()) {
-            request = request.map(|body| self.gathering.count(body));
+        let method = self.grpc.method(path);
+        let wire = Spoken::of(path, method.is_some(), &content_type).wire;
+        if method.is_none_or(|method| method.kind.one_request()) {
+            request = request.map(|body| self.gathered.count(body));
         }
-        let path = request.uri().path();
-        match Spoken::of(path, self.grpc.method(path).is_some(), &content_type).wire {
+        if !matches!(wire, Wire::Grpc | Wire::GrpcWeb) {
+            // What it sends is made of what it reads.
+            request.extensions_mut().remove::<Outlet>();
+        }
+        match wire {
             Wire::Grpc => match grpc::codec(&content_type) {
                 Some(codec) => self.grpc.call(codec, request).await,
                 None => grpc::unsupported_type(&content_type),
             },
             Wire::GrpcWeb => grpc_web::call(self.grpc, &content_type, request).await,
-            Wire::Connect => {
-                request.extensions_mut().remove::<Outlet>();
-                connect::call(self.grpc, &content_type, request).await
-            }
-            Wire::Rest | Wire::Bytes | Wire::Page => {
-                // What it sends is made of what it reads.
-                request.extensions_mut().remove::<Outlet>();
-                self.rest.call(&content_type, request).await
-            }
+            Wire::Connect => connect::call(self.grpc, &content_type, request).await,
+            Wire::Rest | Wire::Bytes | Wire::Page => self.rest.call(&content_type, request).await,
         }
     }
 }
