@@ -182,14 +182,14 @@ impl Seek for FileReader {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write as _;
 
     use futures::TryStreamExt as _;
 
     use super::*;
 
-    fn file_of(len: u64) -> (tempfile::NamedTempFile, Vec<u8>) {
+    pub(in crate::io) fn file_of(len: u64) -> (tempfile::NamedTempFile, Vec<u8>) {
         let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&bytes).unwrap();

@@ -88,7 +88,7 @@ impl<S: Socket> Gathering<S> {
     fn take(&mut self, slice: &[u8]) {
         self.len += slice.len();
         self.flushed = false;
-        self.large |= slice.len() >= WORTH_SENDING;
+        self.large |= is_worth_sending(slice);
         match self.outlet.claim(slice) {
             Some(kept) => {
                 self.seal();
@@ -101,15 +101,12 @@ impl<S: Socket> Gathering<S> {
     /// Writes without waiting for more: a part of a file that comes first is sent from there, and one that comes later waits
     /// for the next write.
     fn poll_pass(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let is_of_file = |slice: &IoSlice<'_>| self.outlet.claim(slice).is_some_and(|claim| claim.file.is_some());
-        let before = slices.iter().position(is_of_file).unwrap_or(slices.len());
-        if before == 0
-            && let Some(slice) = slices.first()
-            && let Some((file, offset)) = self.outlet.claim(slice).and_then(|claim| claim.file)
-        {
-            return self.socket.poll_send_file(cx, &file.file, offset, slice.len());
+        let of_file = |(at, slice): (usize, &IoSlice<'_>)| Some((at, self.outlet.claim(slice)?.file?));
+        match slices.iter().enumerate().find_map(of_file) {
+            Some((0, (origin, offset))) => self.socket.poll_send_file(cx, &origin.file, offset, slices[0].len()),
+            Some((before, _)) => Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..before]),
+            None => Pin::new(&mut self.socket).poll_write_vectored(cx, slices),
         }
-        Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..before])
     }
 
     fn seal(&mut self) {
@@ -154,12 +151,12 @@ impl<S: Socket> Gathering<S> {
         loop {
             self.check()?;
             let sent = match self.waiting.front() {
-                Some(Claim { bytes, file: Some((origin, offset)) }) if bytes.len() >= WORTH_SENDING => {
+                Some(Claim { bytes, file: Some((origin, offset)) }) if is_worth_sending(bytes) => {
                     ready!(self.socket.poll_send_file(cx, &origin.file, *offset, bytes.len()))
                 }
                 _ => {
                     let mut slices = [IoSlice::new(&[]); SLICES];
-                    let apart = |claim: &Claim| claim.file.is_some() && claim.bytes.len() >= WORTH_SENDING;
+                    let apart = |claim: &Claim| claim.file.is_some() && is_worth_sending(&claim.bytes);
                     let together = self.waiting.iter().take_while(|claim| !apart(claim));
                     let count =
                         slices.iter_mut().zip(together).map(|(slice, claim)| *slice = IoSlice::new(&claim.bytes));
@@ -214,6 +211,10 @@ impl<S: Socket> Gathering<S> {
             self.waiting.pop_front();
         }
     }
+}
+
+fn is_worth_sending(bytes: &[u8]) -> bool {
+    bytes.len() >= WORTH_SENDING
 }
 
 /// Whether bytes were not where they had been: of a map, and of a file.

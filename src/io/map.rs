@@ -135,18 +135,10 @@ impl Drop for Map {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use futures::{StreamExt as _, TryStreamExt as _};
 
+    use super::super::file::tests::file_of;
     use super::*;
-
-    fn file_of(len: u64) -> (tempfile::NamedTempFile, Vec<u8>) {
-        let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(&bytes).unwrap();
-        (file, bytes)
-    }
 
     #[tokio::test]
     async fn every_range_is_exact_and_of_the_file() {
