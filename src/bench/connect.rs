@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::Uri;
-use hyper::rt::ReadBufCursor;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
@@ -147,9 +146,9 @@ fn tls(pem: &str, version: TlsVersion) -> Result<TlsConnector, String> {
 }
 
 impl tower::Service<Uri> for Connector {
-    type Response = Io;
+    type Response = TokioIo<Stream>;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Io>>;
+    type Future = BoxFuture<'static, io::Result<TokioIo<Stream>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -157,7 +156,7 @@ impl tower::Service<Uri> for Connector {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let connector = self.clone();
-        async move { Ok(Io(TokioIo::new(connector.open().await?))) }.boxed()
+        async move { Ok(TokioIo::new(connector.open().await?)) }.boxed()
     }
 }
 
@@ -265,43 +264,8 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A connection as hyper's client takes it.
-pub(super) struct Io(TokioIo<Stream>);
-
-impl Connection for Io {
+impl Connection for Stream {
     fn connected(&self) -> Connected {
         Connected::new()
-    }
-}
-
-impl hyper::rt::Read for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl hyper::rt::Write for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
     }
 }
