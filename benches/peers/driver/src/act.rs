@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::conn::{Conn, Sink, Target};
 use crate::h2::{Downloads, Settings, Uploads, upload_frames};
+use crate::relay::Relay;
 use crate::server::{Places, Running};
 use crate::{h1, os, stats, wire};
 
@@ -393,7 +394,7 @@ impl Bench {
     }
 
     fn far(&self, act: Act, running: &Running) -> Result<Sample> {
-        let relay = crate::relay::Child::start(running.port, self.rtt)?;
+        let relay = Relay::start(&self.places.wirephoto, running.port, self.rtt)?;
         let target = self.target(relay.port);
         let once = || -> Result<f64> {
             let begin = Instant::now();

@@ -124,13 +124,6 @@ fn options() -> Result<Options> {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    if let [_, command, to, rtt] = args.as_slice()
-        && command == "relay"
-    {
-        let rtt = Duration::from_millis(rtt.parse().unwrap_or(0));
-        return relay::run(to.parse().unwrap_or(0), rtt).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
-    }
     let options = match options() {
         Ok(options) => options,
         Err(error) => {

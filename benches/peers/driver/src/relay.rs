@@ -1,83 +1,36 @@
-//! A link with a delay: what comes in goes out half a round trip later, in order, at any bandwidth.
+//! A link with a delay: Wirephoto's own relay in a process of its own.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Pieces on their way in one direction at most: 64 MiB when all are full.
-const IN_FLIGHT: usize = 256;
-const PIECE: usize = 256 << 10;
-
-/// Serves for ever.
-pub fn run(to: u16, rtt: Duration) -> Result<()> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    println!("{}", listener.local_addr()?.port());
-    for client in listener.incoming() {
-        let client = client?;
-        std::thread::spawn(move || {
-            // The handshake crosses the link as well.
-            std::thread::sleep(rtt);
-            let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { return };
-            for (from, to) in [(&client, &server), (&server, &client)] {
-                let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { return };
-                let _ = to.set_nodelay(true);
-                let (sender, receiver) = sync_channel(IN_FLIGHT);
-                std::thread::spawn(move || {
-                    let mut from = from;
-                    loop {
-                        let mut piece = vec![0; PIECE];
-                        let read = from.read(&mut piece).unwrap_or(0);
-                        piece.truncate(read);
-                        if sender.send((Instant::now() + rtt / 2, piece)).is_err() || read == 0 {
-                            return;
-                        }
-                    }
-                });
-                std::thread::spawn(move || forward(to, &receiver));
-            }
-        });
-    }
-    Ok(())
-}
-
-fn forward(mut to: TcpStream, pieces: &Receiver<(Instant, Vec<u8>)>) {
-    for (due, piece) in pieces {
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        if piece.is_empty() {
-            let _ = to.shutdown(Shutdown::Write);
-            return;
-        }
-        if to.write_all(&piece).is_err() {
-            return;
-        }
-    }
-}
-
-/// The relay in a process of its own.
-pub struct Child {
+/// A relay that runs until it is dropped.
+pub struct Relay {
     child: std::process::Child,
     pub port: u16,
 }
 
-impl Child {
-    pub fn start(to: u16, rtt: Duration) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["relay", &to.to_string(), &rtt.as_millis().to_string()])
-            .stdin(Stdio::null())
+impl Relay {
+    pub fn start(wirephoto: &Path, to: u16, rtt: Duration) -> Result<Self> {
+        let mut child = Command::new(wirephoto)
+            .args(["bench-part", "relay", "--to", &format!("127.0.0.1:{to}")])
+            .args(["--rtt-us", &rtt.as_micros().to_string(), "--stall-us", "0"])
+            // It ends when its stdin does.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
         let output = child.stdout.take().context("the relay's output")?;
         BufReader::new(output).read_line(&mut line)?;
-        Ok(Self { child, port: line.trim().parse().context("the relay's port")? })
+        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        Ok(Self { child, port: port.context("the relay's port")? })
     }
 }
 
-impl Drop for Child {
+impl Drop for Relay {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
