@@ -239,7 +239,7 @@ impl Bench {
                     bytes += count;
                     spans.push(span);
                 }
-                Ok(meter.stop(bytes, |seconds| stats::median(&spans).unwrap_or(seconds)))
+                Ok(meter.stop(bytes, |seconds| stats::middle(&spans).unwrap_or(seconds)))
             }
             Act::UploadGrpc | Act::UploadPut => {
                 let (mut frames, mut kept) = (self.uploads.clone(), None);
@@ -360,9 +360,14 @@ impl Bench {
             });
             Ok((count, rate.with_context(|| format!("h2load said: {text}"))?))
         };
-        run(0.3)?;
+        // wrk knows whole seconds only.
+        let mut fetch = Fetch::open(act, &self.target(port))?;
+        for _ in 0..2000 {
+            fetch.count(&self.small)?;
+        }
+        drop(fetch);
         let meter = Meter::start(running);
-        let (requests, rate) = run(self.seconds * 1.5)?;
+        let (requests, rate) = run(self.seconds)?;
         Ok(meter.stop(requests * size, |_| rate))
     }
 
@@ -412,7 +417,7 @@ impl Bench {
         let meter = Meter::start(running);
         let spans = (0..7).map(|_| once()).collect::<Result<Vec<_>>>()?;
         let bytes = self.large[0].bytes.len() as u64 * spans.len() as u64;
-        let mut sample = meter.stop(bytes, |_| stats::median(&spans).unwrap_or(f64::NAN));
+        let mut sample = meter.stop(bytes, |_| stats::middle(&spans).unwrap_or(f64::NAN));
         // The relay's work is neither the server's nor the client's, nor that of others.
         (sample.client_cpu, sample.foreign) = (None, f64::NAN);
         Ok(sample)

@@ -23,22 +23,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
 
 use act::{Bench, Image};
 use report::Results;
 use server::{Places, Running};
 
 const USAGE: &str = "Usage: bench-peers --wirephoto FILE --peers DIR [--only ROW]... [--without PEER]... [--rounds N]
-    [--seconds S] [--size MB] [--tls] [--here] [--list]
+    [--seconds S] [--size MB] [--samples FILE] [--tls] [--here] [--list]
 
-  --only ROW      only the rows whose key or title holds this
+  --only ROW      only the row of this key, or those whose key or title holds it
   --without PEER  leave this server out
-  --rounds N      rounds, 5 unless said
-  --seconds S     how long each measurement takes, 1 unless said
+  --rounds N      rounds of a row at most, 24 unless said
+  --seconds S     how long each measurement takes, 0.5 unless said
   --size MB       size of the large images, 60 unless said
+  --samples FILE  write every measurement there, as comma-separated values
   --tls           Wirephoto with TLS against nginx with TLS
   --here          no network namespace of its own
   --list          the rows and their servers, and nothing else";
+/// Rounds of a row before the next row has its turn. All rows go round and round, so that each is measured all over the
+/// run and a machine that drifts shows.
+const TURN: usize = 4;
 const INSIDE: &str = "BENCH_PEERS_INSIDE";
 
 struct Options {
@@ -49,6 +54,7 @@ struct Options {
     rounds: usize,
     seconds: f64,
     size: usize,
+    samples: Option<PathBuf>,
     tls: bool,
     here: bool,
     list: bool,
@@ -58,9 +64,12 @@ impl Options {
     /// The rows asked for, without the servers that shall be left out.
     fn rows(&self) -> Vec<rows::Row> {
         let mut rows = rows::rows(self.tls);
+        let keys: Vec<_> = rows.iter().map(|row| row.key).collect();
         rows.retain(|row| {
-            let holds =
-                |word: &String| row.key.contains(word.as_str()) || row.title.to_lowercase().contains(word.as_str());
+            let holds = |word: &String| match keys.contains(&word.as_str()) {
+                true => row.key == word,
+                false => row.key.contains(word.as_str()) || row.title.to_lowercase().contains(word.as_str()),
+            };
             self.only.is_empty() || self.only.iter().any(holds)
         });
         for row in &mut rows {
@@ -76,9 +85,10 @@ fn options() -> Result<Options> {
         peers: PathBuf::from("target/peers"),
         only: Vec::new(),
         without: Vec::new(),
-        rounds: 5,
-        seconds: 1.0,
+        rounds: 24,
+        seconds: 0.5,
         size: 60,
+        samples: None,
         tls: false,
         here: false,
         list: false,
@@ -106,6 +116,7 @@ fn options() -> Result<Options> {
                     .filter(|n| (1..=1000).contains(n))
                     .context("--size wants megabytes, 1 to 1000")?
             }
+            "--samples" => options.samples = Some(value()?.into()),
             "--tls" => options.tls = true,
             "--here" => options.here = true,
             "--list" => options.list = true,
@@ -206,40 +217,51 @@ fn run(options: &Options) -> Result<bool> {
     }
     leave_out_missing(&bench, &mut rows, &mut results);
     check(&bench, &mut rows, &mut results);
+    let goals = rows::goals(options.tls);
     let begin = Instant::now();
-    for (index, row) in rows.iter().enumerate() {
-        for round in 0..options.rounds {
-            for turn in 0..row.contenders.len() {
-                let contender = &row.contenders[(turn + round) % row.contenders.len()];
-                progress(&format!(
-                    "{:4.0} s  {}/{} {}, round {} of {}: {}",
-                    begin.elapsed().as_secs_f64(),
-                    index + 1,
-                    rows.len(),
-                    row.key,
-                    round + 1,
-                    options.rounds,
-                    contender.label
-                ));
-                let outcome = Running::start(&bench.places, contender.server).and_then(|mut running| {
-                    let outcome = bench.measure(contender.act, &running);
-                    running.still_there()?;
-                    outcome
-                });
-                match outcome {
-                    Ok(sample) => results.add(row.key, contender.label, round, sample),
-                    Err(error) => {
-                        results.trouble(format!("{}, {}, round {}: {error:#}", row.key, contender.label, round + 1))
-                    }
-                }
+    for first in (0..options.rounds).step_by(TURN) {
+        for row in &rows {
+            if first >= 2 * TURN && report::settled(row, &goals, &results) {
+                continue;
+            }
+            for round in first..options.rounds.min(first + TURN) {
+                measure_round(&bench, row, round, begin, &mut results);
             }
         }
-        progress("");
+    }
+    progress("");
+    if let Some(file) = &options.samples {
+        results.write(file).with_context(|| format!("writing {}", file.display()))?;
+    }
+    for row in &rows {
         report::row(row, &results);
     }
-    report::goals(&rows::goals(options.tls), &rows, &results);
-    report::quiet(&rows, &results, &quiet_before);
+    report::goals(&goals, &rows, &results);
+    report::quiet(&rows, &goals, &results, &quiet_before);
     Ok(report::troubles(&results))
+}
+
+/// Each server of a row once, beginning with another one each time.
+fn measure_round(bench: &Bench, row: &rows::Row, round: usize, begin: Instant, results: &mut Results) {
+    for turn in 0..row.contenders.len() {
+        let contender = &row.contenders[(turn + round) % row.contenders.len()];
+        progress(&format!(
+            "{:4.0} s  {}, round {}: {}",
+            begin.elapsed().as_secs_f64(),
+            row.key,
+            round + 1,
+            contender.label
+        ));
+        let outcome = Running::start(&bench.places, contender.server).and_then(|mut running| {
+            let outcome = bench.measure(contender.act, &running);
+            running.still_there()?;
+            outcome
+        });
+        match outcome {
+            Ok(sample) => results.add(row.key, contender.label, round, sample),
+            Err(error) => results.trouble(format!("{}, {}, round {}: {error:#}", row.key, contender.label, round + 1)),
+        }
+    }
 }
 
 /// Puts the images where our server keeps them, through its own front door.
@@ -253,6 +275,23 @@ fn fill_store(bench: &Bench) -> Result<()> {
     for image in bench.large.iter().chain([&bench.small]) {
         let head = h1::head("PUT", &format!("/i/{}", image.id), "image/bmp", image.bytes.len());
         h1::exchange(&mut conn, &[&head, &image.bytes], &mut |_| {}).with_context(|| running.said())?;
+    }
+    drop(running);
+    share(bench)
+}
+
+/// Gives nginx the files that our server made: two copies of an image may lie in memory in a different way, and then one
+/// is sent faster for the whole of a run.
+fn share(bench: &Bench) -> Result<()> {
+    for folder in std::fs::read_dir(bench.places.store().join("blobs"))? {
+        for blob in std::fs::read_dir(folder?.path())? {
+            let (blob, images) = (blob?.path(), bench.places.images());
+            let digest = Sha256::digest(std::fs::read(&blob)?);
+            let same = |image: &&Image| image.sha256 == digest.as_slice();
+            let image = bench.large.iter().chain([&bench.small]).find(same).context("the store holds another blob")?;
+            std::fs::remove_file(images.join(&image.id))?;
+            std::fs::hard_link(&blob, images.join(&image.id))?;
+        }
     }
     Ok(())
 }

@@ -1,16 +1,17 @@
 //! What was found, for people.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::act::Sample;
-use crate::rows::{Figure, Goal, NGINX, OURS, Place, Row};
+use crate::rows::{Contender, Figure, Goal, NGINX, OURS, Place, Row, Unit};
 use crate::server::Places;
 use crate::{conn, os, stats};
 
-/// Medians of two runs may differ by this much.
+/// A ratio of two runs may differ by this much.
 const STEADY: f64 = 0.10;
 /// Of the machine, used by others: more than this is not quiet.
 const FOREIGN: f64 = 0.05;
@@ -36,8 +37,21 @@ impl Results {
         self.samples.get(&place).into_iter().flat_map(BTreeMap::values).filter_map(of).collect()
     }
 
-    fn median(&self, place: Place, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
-        stats::median(&self.values(place, of))
+    fn middle(&self, place: Place, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+        stats::middle(&self.values(place, of))
+    }
+
+    /// Every measurement, one a line.
+    pub fn write(&self, file: &Path) -> std::io::Result<()> {
+        let mut text = "row,server,round,figure,server_cpu,client_cpu,anonymous,foreign\n".to_owned();
+        for ((row, label), samples) in &self.samples {
+            for (round, sample) in samples {
+                let Sample { figure, server_cpu, client_cpu, anonymous, foreign } = sample;
+                let [server_cpu, client_cpu] = [server_cpu, client_cpu].map(|cpu| cpu.unwrap_or(f64::NAN));
+                text += &format!("{row},{label},{round},{figure},{server_cpu},{client_cpu},{anonymous},{foreign}\n");
+            }
+        }
+        std::fs::write(file, text)
     }
 
     /// Share of the machine that others used while something was measured.
@@ -84,14 +98,14 @@ pub fn environment(places: &Places, outside: Option<&str>) -> Result<()> {
 
 pub fn row(row: &Row, results: &Results) {
     let unit = row.unit;
-    let middle = |label| results.median((row.key, label), figure);
+    let middle = |label| results.middle((row.key, label), figure);
     let peers = row.contenders.iter().filter(|one| one.server != OURS && one.server != NGINX);
     let best = peers.max_by(|a, b| {
         let rank = |label| middle(label).map_or(f64::MIN, |figure| if unit.rises() { figure } else { -figure });
         rank(a.label).total_cmp(&rank(b.label))
     });
     println!("{} [{}]", row.title, row.key);
-    let heads = [unit.name(), "spread", "x nginx", "x best peer", "server", "client", "anon MB"];
+    let heads = [unit.name(), "+-", "x nginx", "x best peer", "server", "client", "anon MB"];
     println!(
         "  {:22}{:>9}{:>8}{:>9}{:>13}{:>9}{:>9}{:>9}",
         "", heads[0], heads[1], heads[2], heads[3], heads[4], heads[5], heads[6]
@@ -100,18 +114,18 @@ pub fn row(row: &Row, results: &Results) {
         let place = (row.key, contender.label);
         let show =
             |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
-        let spread = stats::spread(&results.values(place, figure));
-        let against = |other| stats::median(&results.ratios(place, other, figure));
+        let doubt = stats::doubt(&results.values(place, figure));
+        let against = |other| stats::middle(&results.ratios(place, other, figure));
         println!(
             "  {:22}{:>9}{:>8}{:>9}{:>13}{:>9}{:>9}{:>9}",
             contender.label,
             show(middle(contender.label).map(|value| unit.of(value)), 2),
-            spread.map_or("-".to_owned(), |spread| format!("{:.0} %", spread * 100.0)),
+            percent(doubt),
             show(against(NGINX), 2),
             show(best.and_then(|best| against(best.label)), 2),
-            show(results.median(place, |sample| sample.server_cpu), 3),
-            show(results.median(place, |sample| sample.client_cpu), 3),
-            show(results.median(place, |sample| Some(sample.anonymous as f64 / 1e6)), 1),
+            show(results.middle(place, |sample| sample.server_cpu), 3),
+            show(results.middle(place, |sample| sample.client_cpu), 3),
+            show(results.middle(place, |sample| Some(sample.anonymous as f64 / 1e6)), 1),
         );
     }
     if let Some(best) = best {
@@ -122,74 +136,99 @@ pub fn row(row: &Row, results: &Results) {
     println!();
 }
 
+/// What a goal is held against, round by round.
+fn values_of(goal: &Goal, rows: &[Row], results: &Results) -> Vec<f64> {
+    match goal.figure {
+        Figure::Ratio(place, other) => results.ratios(place, other, figure),
+        Figure::Cpu(place, other) => results.ratios(place, other, |sample| sample.server_cpu),
+        Figure::Level(place) => {
+            let unit = rows.iter().find(|row| row.key == place.0).map(|row| row.unit);
+            results.values(place, |sample| Some(unit?.of(sample.figure)))
+        }
+    }
+}
+
+/// Whether another run would find the same within [`STEADY`]: the difference of two runs is as much wider than the doubt
+/// of one as the root of two.
+fn repeats(values: &[f64]) -> bool {
+    stats::doubt(values).is_some_and(|doubt| doubt * std::f64::consts::SQRT_2 <= STEADY)
+}
+
+/// What of a row another run should find again: the ratios that its goals name, and each server's to nginx.
+fn ratios_of<'a>(row: &'a Row, goals: &'a [Goal], results: &'a Results) -> impl Iterator<Item = (String, Vec<f64>)> {
+    let named = goals.iter().filter(|goal| goal.place().0 == row.key).map(|goal| {
+        let name = format!("{}: {}", goal.row, goal.what);
+        (name, values_of(goal, std::slice::from_ref(row), results))
+    });
+    let comparable = |one: &&Contender| one.server != NGINX && row.unit != Unit::Kibibytes;
+    let others = row.contenders.iter().filter(comparable).map(|contender| {
+        let name = format!("{}: {} x nginx", row.key, contender.label);
+        (name, results.ratios((row.key, contender.label), NGINX, figure))
+    });
+    named.chain(others).filter(|(_, values)| !values.is_empty())
+}
+
+/// Whether more rounds of this row would tell nothing new.
+pub fn settled(row: &Row, goals: &[Goal], results: &Results) -> bool {
+    ratios_of(row, goals, results).all(|(_, values)| repeats(&values))
+}
+
 pub fn goals(goals: &[Goal], rows: &[Row], results: &Results) {
-    let wanted = |goal: &&Goal| {
-        let (Figure::Ratio(place, _) | Figure::Cpu(place, _) | Figure::Level(place)) = goal.figure;
-        rows.iter().any(|row| row.key == place.0)
-    };
-    let doubt = if results.foreign() > FOREIGN { ", but the machine was not quiet" } else { "" };
+    let doubtful = if results.foreign() > FOREIGN { ", but the machine was not quiet" } else { "" };
     let mut last = "";
-    for goal in goals.iter().filter(wanted) {
+    for goal in goals.iter().filter(|goal| rows.iter().any(|row| row.key == goal.place().0)) {
         if last.is_empty() {
-            println!("Goals\n  {:52}{:>9}{:>9}{:>8}", "", "goal", "figure", "spread");
+            println!("Goals\n  {:52}{:>9}{:>9}{:>8}", "", "goal", "figure", "+-");
         }
         if goal.row != last {
             println!("  {}", goal.row);
             last = goal.row;
         }
-        let values = match goal.figure {
-            Figure::Ratio(place, other) => results.ratios(place, other, figure),
-            Figure::Cpu(place, other) => results.ratios(place, other, |sample| sample.server_cpu),
-            Figure::Level(place) => {
-                let unit = rows.iter().find(|row| row.key == place.0).map(|row| row.unit);
-                results.values(place, |sample| Some(unit?.of(sample.figure)))
-            }
-        };
+        let values = values_of(goal, rows, results);
         let bound = match (goal.at_least, goal.at_most) {
             (Some(least), _) => format!(">= {least}"),
             (_, most) => format!("<= {}", most.unwrap_or_default()),
         };
-        let Some(figure) = stats::median(&values) else {
+        let Some(figure) = stats::middle(&values) else {
             println!("    {:50}{bound:>9}{:>9}{:>8}  not measured", goal.what, "-", "-");
             continue;
         };
         let reached =
             goal.at_least.is_none_or(|least| figure >= least) && goal.at_most.is_none_or(|most| figure <= most);
-        let spread = stats::spread(&values).map_or("-".to_owned(), |spread| format!("{:.0} %", spread * 100.0));
         let verdict = if reached { "reached" } else { "not reached" };
-        println!("    {:50}{bound:>9}{figure:>9.2}{spread:>8}  {verdict}{doubt}", goal.what);
+        let doubt = percent(stats::doubt(&values));
+        println!("    {:50}{bound:>9}{figure:>9.2}{doubt:>8}  {verdict}{doubtful}", goal.what);
     }
     println!();
 }
 
 /// Whether these figures would come again.
-pub fn quiet(rows: &[Row], results: &Results, before: &str) {
+pub fn quiet(rows: &[Row], goals: &[Goal], results: &Results, before: &str) {
     let foreign = results.foreign();
-    let mut wide = Vec::new();
-    for row in rows {
-        for contender in &row.contenders {
-            let spread = stats::spread(&results.values((row.key, contender.label), figure));
-            if let Some(spread) = spread.filter(|spread| *spread > STEADY) {
-                wide.push(format!("{} {} {:.0} %", row.key, contender.label, spread * 100.0));
-            }
-        }
-    }
     let used = if foreign.is_finite() { format!("{:.0} %", foreign * 100.0) } else { "an unknown share".to_owned() };
     println!("Others used {used} of the machine; load {before} before, {} after.", os::load());
+    let within = format!("within {:.0} %", STEADY * 100.0);
     if foreign > FOREIGN {
-        println!(
-            "NOT QUIET: these figures will not repeat within {:.0} %; run again when nothing else does.",
-            STEADY * 100.0
-        );
+        println!("NOT QUIET: these figures will not repeat {within}; run again when nothing else does.");
     }
     let rounds = results.samples.values().map(BTreeMap::len).max().unwrap_or(0);
     if rounds < 3 {
-        println!("Too few rounds to say how far these figures lie apart: 3 at least, better 5.");
-    } else if wide.is_empty() {
-        println!("Every figure's spread (half of what lies between its quartiles) is within {:.0} %.", STEADY * 100.0);
-    } else {
-        println!("Spread beyond {:.0} %: {}.", STEADY * 100.0, wide.join("; "));
+        println!("Too few rounds to say how far these figures lie apart: 3 at least, better 8.");
+        return;
     }
+    let all: Vec<_> = rows.iter().flat_map(|row| ratios_of(row, goals, results)).collect();
+    let wide: Vec<_> = all.iter().filter(|(_, values)| !repeats(values)).collect();
+    println!("{} of {} ratios will repeat {within}.", all.len() - wide.len(), all.len());
+    if !wide.is_empty() {
+        println!("NOT STEADY: after {rounds} rounds these will not, be it the machine, its host or the server:");
+        for (name, values) in wide {
+            println!("  {name}, +- {}", percent(stats::doubt(values)));
+        }
+    }
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0))
 }
 
 /// Says again what is missing; true when nothing is.

@@ -178,6 +178,14 @@ pub struct Goal {
     pub at_most: Option<f64>,
 }
 
+impl Goal {
+    /// Whose figure it is.
+    pub fn place(&self) -> Place {
+        let (Figure::Ratio(place, _) | Figure::Cpu(place, _) | Figure::Level(place)) = self.figure;
+        place
+    }
+}
+
 pub fn goals(tls: bool) -> Vec<Goal> {
     use Figure::{Cpu, Level, Ratio};
     let least = |row, what, figure, bound| Goal { row, what, figure, at_least: Some(bound), at_most: None };

@@ -21,6 +21,11 @@ impl Places {
         self.work.join("images")
     }
 
+    /// Where our server keeps its images.
+    pub fn store(&self) -> PathBuf {
+        self.work.join("store")
+    }
+
     /// The program of a server, and how it is told to do its best.
     fn program(&self, server: &str) -> (PathBuf, &'static str) {
         let peer = |name: &str, mode| (self.peers.join(name), mode);
@@ -90,7 +95,7 @@ impl Places {
             }
             "wirephoto" => {
                 command.args(["serve", "--fsync", "off", "--listen", &format!("127.0.0.1:{port}"), "--store"]);
-                command.arg(format!("file:{}", self.work.join("store").display()));
+                command.arg(format!("file:{}", self.store().display()));
                 command.env("WIREPHOTO_LOG", "error");
                 if self.tls {
                     command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);

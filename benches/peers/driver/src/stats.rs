@@ -1,25 +1,27 @@
-//! Medians, and how far samples lie apart.
+//! The middle of many measurements, and how surely another run would find it again.
 
-pub fn median(values: &[f64]) -> Option<f64> {
+/// Mean of the middle half: outliers do not move it, and it needs fewer measurements than the median.
+pub fn middle(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(sorted[middle]),
-        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
-    }
+    let cut = sorted.len() / 4;
+    let kept = &sorted[cut..sorted.len() - cut];
+    (!kept.is_empty()).then(|| kept.iter().sum::<f64>() / kept.len() as f64)
 }
 
-/// Half the distance between the quartiles, against the median: what a second run's median may well differ by.
-pub fn spread(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let place = share * (sorted.len() - 1) as f64;
-        let (low, high) = (place.floor() as usize, place.ceil() as usize);
-        sorted[low] + (sorted[high] - sorted[low]) * place.fract()
+/// Half the 95 % interval of the middle against the middle itself, by 1,000 draws with replacement.
+pub fn doubt(values: &[f64]) -> Option<f64> {
+    let middle_of_all = middle(values).filter(|value| *value > 0.0 && values.len() > 2)?;
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = || {
+        // xorshift64: the same draws each time.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        values[(random % values.len() as u64) as usize]
     };
-    let median = median(&sorted)?;
-    (sorted.len() > 1 && median > 0.0).then(|| (at(0.75) - at(0.25)) / 2.0 / median)
+    let mut middles: Vec<f64> =
+        (0..1000).filter_map(|_| middle(&(0..values.len()).map(|_| draw()).collect::<Vec<_>>())).collect();
+    middles.sort_by(f64::total_cmp);
+    Some((middles[974] - middles[25]) / 2.0 / middle_of_all)
 }
