@@ -47,13 +47,13 @@ impl Digester {
     }
 
     /// Adds a part; returns once the part before it is done.
-    pub(super) async fn add(&mut self, part: &[Bytes]) -> Result<()> {
+    pub(super) async fn add(&mut self, part: &Bytes) -> Result<()> {
         let mut digests = self.idle().await?.clone();
-        self.state = if part.iter().map(Bytes::len).sum::<usize>() <= INLINE {
+        self.state = if part.len() <= INLINE {
             digests.add(part);
             State::Idle(digests)
         } else {
-            let part = part.to_vec();
+            let part = part.clone();
             State::Busy(task::spawn_blocking(move || {
                 digests.add(&part);
                 digests
@@ -84,15 +84,13 @@ impl Digester {
 }
 
 impl Digests {
-    fn add(&mut self, part: &[Bytes]) {
-        for bytes in part {
-            self.sha256.update(bytes);
-            if let Some(sha512) = &mut self.sha512 {
-                sha512.update(bytes);
-            }
-            self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
-            self.size += bytes.len() as u64;
+    fn add(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(sha512) = &mut self.sha512 {
+            sha512.update(bytes);
         }
+        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
+        self.size += bytes.len() as u64;
     }
 }
 

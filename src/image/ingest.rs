@@ -1,5 +1,6 @@
 //! Takes an upload in: sniffed at its first bytes, held to its limits, digested and written as it streams.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
@@ -10,9 +11,6 @@ use super::probe::{self, Format};
 use super::{Checksums, Piece};
 use crate::error::{Error, Reason, Result};
 use crate::store::{BlobWriter, StagedBlob};
-
-/// Pieces smaller than this are copied together: each would keep a network buffer many times its size.
-const SMALL: usize = 32 * 1024;
 
 /// What an upload is held to.
 #[derive(Debug)]
@@ -40,13 +38,13 @@ pub(super) async fn receive(
     terms: Terms,
 ) -> Result<Received> {
     check_size(terms.announced_size.unwrap_or(0), terms.max_size)?;
+    let part_size = writer.as_ref().map_or(1 << 20, BlobWriter::part_size);
     let mut intake = Intake {
         digester: Digester::new(terms.hash_sha512),
-        part_size: writer.as_ref().map_or(1 << 20, BlobWriter::part_size),
+        part: Part::new(part_size, terms.announced_size),
         writer,
         terms,
         head: Head::Gathering(BytesMut::new()),
-        part: Part::default(),
         size: 0,
     };
     match intake.take_all(content).await {
@@ -73,7 +71,6 @@ struct Intake {
     terms: Terms,
     head: Head,
     part: Part,
-    part_size: usize,
     digester: Digester,
     writer: Option<BlobWriter>,
     size: u64,
@@ -100,7 +97,7 @@ impl Intake {
         ))
     }
 
-    async fn take(&mut self, mut bytes: Bytes) -> Result<()> {
+    async fn take(&mut self, bytes: Bytes) -> Result<()> {
         self.size += bytes.len() as u64;
         check_size(self.size, self.terms.max_size)?;
         if let Head::Gathering(head) = &mut self.head {
@@ -110,13 +107,13 @@ impl Intake {
                 self.know()?;
             }
         }
-        while self.part.len + bytes.len() >= self.part_size {
-            let rest = bytes.split_off(self.part_size - self.part.len);
-            self.part.push(bytes);
-            bytes = rest;
-            self.send_part().await?;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            rest = &rest[self.part.fill(rest)..];
+            if self.part.is_full() {
+                self.send_part().await?;
+            }
         }
-        self.part.push(bytes);
         Ok(())
     }
 
@@ -159,7 +156,7 @@ impl Intake {
         }
     }
 
-    async fn conclude(&mut self, checksums: &Checksums) -> Result<(Format, Summary, Vec<Bytes>)> {
+    async fn conclude(&mut self, checksums: &Checksums) -> Result<(Format, Summary, Bytes)> {
         let format = self.know()?;
         let last = self.part.take();
         self.digester.add(&last).await?;
@@ -176,40 +173,56 @@ impl Intake {
     }
 }
 
-/// The part that is filling: large pieces as they came, small ones copied together.
-#[derive(Default)]
+/// The part that is filling.
+///
+/// A part is one piece of memory and becomes one write at a multiple of its size: the kernel then keeps the file in large
+/// folios, which it sends a quarter faster than those of pieces as they came. Small pieces would also keep network
+/// buffers many times their size.
 struct Part {
-    whole: Vec<Bytes>,
-    small: BytesMut,
-    len: usize,
-    /// Bytes of small pieces that the part before had in a row: as many may come again.
+    size: usize,
+    filling: BytesMut,
+    /// Bytes to make room for.
     expected: usize,
+    /// Parts on their way, whose memory is used again once they are there.
+    sent: VecDeque<Bytes>,
 }
 
 impl Part {
-    fn push(&mut self, bytes: Bytes) {
-        self.len += bytes.len();
-        if bytes.len() < SMALL {
-            if self.small.is_empty() {
-                self.small.reserve(self.expected);
+    fn new(size: usize, announced: Option<u64>) -> Self {
+        let expected = usize::try_from(announced.unwrap_or(0)).map_or(size, |announced| announced.min(size));
+        Self { size, filling: BytesMut::new(), expected, sent: VecDeque::new() }
+    }
+
+    /// Takes of `bytes` what there is room for, and says how much that is.
+    fn fill(&mut self, bytes: &[u8]) -> usize {
+        if self.filling.is_empty() {
+            self.filling = self.room();
+        }
+        let taken = bytes.len().min(self.size - self.filling.len());
+        self.filling.extend_from_slice(&bytes[..taken]);
+        taken
+    }
+
+    fn is_full(&self) -> bool {
+        self.filling.len() == self.size
+    }
+
+    fn take(&mut self) -> Bytes {
+        let part = std::mem::take(&mut self.filling).freeze();
+        self.expected = self.size;
+        self.sent.push_back(part.clone());
+        part
+    }
+
+    fn room(&mut self) -> BytesMut {
+        match self.sent.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(mut room)) => {
+                room.clear();
+                return room;
             }
-            self.small.extend_from_slice(&bytes);
-        } else {
-            self.seal();
-            self.whole.push(bytes);
+            Some(Err(busy)) => self.sent.push_front(busy),
+            None => {}
         }
-    }
-
-    fn seal(&mut self) {
-        if !self.small.is_empty() {
-            self.expected = self.small.len();
-            self.whole.push(std::mem::take(&mut self.small).freeze());
-        }
-    }
-
-    fn take(&mut self) -> Vec<Bytes> {
-        self.seal();
-        self.len = 0;
-        std::mem::take(&mut self.whole)
+        BytesMut::with_capacity(self.expected)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
+use object_store::{MultipartUpload, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -44,11 +44,11 @@ impl BlobWriter {
     }
 
     /// Writes a part of [`part_size`](Self::part_size) bytes; returns while it is still on its way.
-    pub(crate) async fn part(&mut self, part: Vec<Bytes>) -> Result<()> {
+    pub(crate) async fn part(&mut self, part: Bytes) -> Result<()> {
         self.part_or_error(part).await.map_err(|error| told(error, Doing::Writing))
     }
 
-    async fn part_or_error(&mut self, part: Vec<Bytes>) -> StoreResult<()> {
+    async fn part_or_error(&mut self, part: Bytes) -> StoreResult<()> {
         let upload = match &mut self.upload {
             Some(upload) => upload,
             None => {
@@ -56,9 +56,8 @@ impl BlobWriter {
                 self.upload.insert(self.staged.store.inner.objects.put_multipart(&path).await?)
             }
         };
-        let part: PutPayload = part.into_iter().collect();
-        self.size += part.content_length() as u64;
-        self.flying.push_back(tokio::spawn(upload.put_part(part)));
+        self.size += part.len() as u64;
+        self.flying.push_back(tokio::spawn(upload.put_part(part.into())));
         while self.flying.len() > self.width() {
             self.land().await?;
         }
@@ -78,7 +77,7 @@ impl BlobWriter {
     /// Writes the last part and makes the blob whole and durable.
     ///
     /// A caller who goes away does not cut it halfway; the blob is then removed.
-    pub(crate) async fn finish(mut self, last: Vec<Bytes>) -> Result<StagedBlob> {
+    pub(crate) async fn finish(mut self, last: Bytes) -> Result<StagedBlob> {
         let store = self.staged.store.clone();
         let finishing = async move {
             let finished = self.finish_or_error(last).await;
@@ -93,17 +92,16 @@ impl BlobWriter {
         store.settle(finishing).await?
     }
 
-    async fn finish_or_error(&mut self, last: Vec<Bytes>) -> StoreResult<()> {
-        let payload: PutPayload = last.iter().cloned().collect();
+    async fn finish_or_error(&mut self, last: Bytes) -> StoreResult<()> {
         if self.upload.is_none() {
             let path = StorageKey::blob(&self.staged.id).path()?;
-            self.size = payload.content_length() as u64;
+            self.size = last.len() as u64;
             // From here on something may be there, whatever the answer.
             self.staged.armed = true;
-            self.staged.store.inner.objects.put(&path, payload).await?;
+            self.staged.store.inner.objects.put(&path, last.into()).await?;
             return Ok(());
         }
-        if payload.content_length() > 0 {
+        if !last.is_empty() {
             self.part_or_error(last).await?;
         }
         while !self.flying.is_empty() {
