@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::outlet::{Claim, Outlet};
+use super::outlet::{Claim, Outlet, WORTH_KEEPING};
 use super::socket::Socket;
 
 /// Bytes that wait at most before they are sent; one write may go beyond.
@@ -32,6 +32,8 @@ const KEPT_ROOM: usize = 8 << 10;
 /// HTTP/2 libraries write a frame and flush it, one after the other, and flush once more when there is no frame left. So a
 /// flush that follows a write is put off, and the next one is not. Whoever was told "flushed" may never ask again:
 /// therefore each flush that is put off wakes its task, and reading sends what waits too.
+///
+/// Before it is told to, it only keeps the few bytes around a part of a file, so that they share packets with it.
 #[derive(Debug)]
 pub(crate) struct Gathering<S> {
     socket: S,
@@ -48,6 +50,8 @@ pub(crate) struct Gathering<S> {
     run: usize,
     /// Whether the peer takes frames that are worth sending by themselves.
     large: bool,
+    /// Whether a part of a file was the last that was passed on.
+    after_file: bool,
     /// Since when the socket has taken nothing.
     blocked: Option<Instant>,
 }
@@ -65,6 +69,7 @@ impl<S: Socket> Gathering<S> {
             flushed: true,
             run: 0,
             large: false,
+            after_file: false,
             blocked: None,
         }
     }
@@ -77,7 +82,7 @@ impl<S: Socket> Gathering<S> {
     /// Makes room for the next write.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.len >= LIMIT
-            && let Poll::Ready(Err(error)) = self.poll_send(cx)
+            && let Poll::Ready(Err(error)) = self.poll_send(cx, false)
         {
             return Poll::Ready(Err(error));
         }
@@ -98,15 +103,24 @@ impl<S: Socket> Gathering<S> {
         }
     }
 
-    /// Writes without waiting for more: a part of a file that comes first is sent from there, and one that comes later waits
-    /// for the next write.
+    /// Writes without waiting for more: a part of a file is sent from there, and what is around it along with it.
     fn poll_pass(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let of_file = |(at, slice): (usize, &IoSlice<'_>)| Some((at, self.outlet.claim(slice)?.file?));
-        match slices.iter().enumerate().find_map(of_file) {
-            Some((0, (origin, offset))) => self.socket.poll_send_file(cx, &origin.file, offset, slices[0].len()),
-            Some((before, _)) => Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..before]),
-            None => Pin::new(&mut self.socket).poll_write_vectored(cx, slices),
+        let file = slices.iter().enumerate().find_map(of_file);
+        if let Some((0, (origin, offset))) = file {
+            ready!(self.poll_send(cx, true))?;
+            self.after_file = true;
+            return self.socket.poll_send_file(cx, &origin.file, offset, slices[0].len());
         }
+        let first = &slices[..file.as_ref().map_or(slices.len(), |(before, _)| *before)];
+        let len: usize = first.iter().map(|slice| slice.len()).sum();
+        let after_file = std::mem::take(&mut self.after_file);
+        if (file.is_some() || after_file) && len < WORTH_KEEPING {
+            first.iter().for_each(|slice| self.take(slice));
+            return Poll::Ready(Ok(len));
+        }
+        ready!(self.poll_send(cx, true))?;
+        Pin::new(&mut self.socket).poll_write_vectored(cx, first)
     }
 
     fn seal(&mut self) {
@@ -115,11 +129,11 @@ impl<S: Socket> Gathering<S> {
         }
     }
 
-    /// Sends all that waits.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Sends all that waits, before `more` if there is more to send at once.
+    fn poll_send(&mut self, cx: &mut Context<'_>, more: bool) -> Poll<io::Result<()>> {
         self.seal();
         while self.len > 0 {
-            let Poll::Ready(sent) = self.poll_some(cx) else {
+            let Poll::Ready(sent) = self.poll_some(cx, more) else {
                 self.blocked.get_or_insert_with(Instant::now);
                 return Poll::Pending;
             };
@@ -143,11 +157,11 @@ impl<S: Socket> Gathering<S> {
             self.run = 0;
         }
         self.run = (self.run + sent).min(SWIFT);
-        self.outlet.set_swift(self.run == SWIFT && !self.large);
+        self.outlet.set_swift(self.run == SWIFT && self.gathers && !self.large);
     }
 
     /// Sends the first of what waits.
-    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_some(&mut self, cx: &mut Context<'_>, more: bool) -> Poll<io::Result<usize>> {
         loop {
             self.check()?;
             let sent = match self.waiting.front() {
@@ -161,7 +175,11 @@ impl<S: Socket> Gathering<S> {
                     let count =
                         slices.iter_mut().zip(together).map(|(slice, claim)| *slice = IoSlice::new(&claim.bytes));
                     let count = count.count();
-                    ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count]))
+                    if more || count < self.waiting.len() {
+                        ready!(self.socket.poll_write_more(cx, &slices[..count]))
+                    } else {
+                        ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count]))
+                    }
                 }
             };
             // Where a file was cut off since it was looked at, looking again tells.
@@ -227,7 +245,7 @@ impl<S: Socket> AsyncRead for Gathering<S> {
         let this = self.get_mut();
         if this.len > 0 {
             // A failure shows at the next flush; what the peer has sent can be read all the same.
-            let _ = this.poll_send(cx);
+            let _ = this.poll_send(cx, false);
         }
         Pin::new(&mut this.socket).poll_read(cx, buffer)
     }
@@ -262,13 +280,13 @@ impl<S: Socket> AsyncWrite for Gathering<S> {
             cx.waker().wake_by_ref();
             return Poll::Ready(Ok(()));
         }
-        ready!(this.poll_send(cx))?;
+        ready!(this.poll_send(cx, false))?;
         Pin::new(&mut this.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
+        ready!(this.poll_send(cx, false))?;
         Pin::new(&mut this.socket).poll_shutdown(cx)
     }
 }

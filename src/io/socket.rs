@@ -1,8 +1,9 @@
 //! Sockets that may send from a file by themselves.
 
 use std::fs::File;
-use std::io;
-use std::task::{Context, Poll};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -21,6 +22,11 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
         let _ = (cx, file, offset, count);
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
+
+    /// Writes what will be followed by more at once: they may share a packet.
+    fn poll_write_more(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write_vectored(cx, slices)
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -38,14 +44,29 @@ impl Socket for TcpStream {
         offset: u64,
         count: usize,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            std::task::ready!(self.poll_write_ready(cx))?;
-            match self.try_io(tokio::io::Interest::WRITABLE, || send_file(self, file, offset, count)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
-            }
+        match ready!(poll_when_writable(self, cx, || send_file(self, file, offset, count))) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            sent => Poll::Ready(sent),
+        }
+    }
+
+    fn poll_write_more(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let socket = socket2::SockRef::from(&*self);
+        poll_when_writable(self, cx, || socket.send_vectored_with_flags(slices, libc::MSG_MORE | libc::MSG_NOSIGNAL))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn poll_when_writable(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    write: impl Fn() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        match socket.try_io(tokio::io::Interest::WRITABLE, &write) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            done => return Poll::Ready(done),
         }
     }
 }
