@@ -20,7 +20,7 @@ use crate::wire::openapi::{About, Document};
 use crate::wire::{self, Limits, Wires};
 use crate::{net, page, raw, service};
 
-pub use crate::net::Tls;
+pub use crate::net::{Threads, Tls};
 
 /// The services that every wire serves.
 const TABLES: &[&[Method]] = &[IMAGE_SERVICE];
@@ -33,6 +33,7 @@ pub struct App {
     limits: Limits,
     ready: Arc<AtomicBool>,
     tls: Option<Tls>,
+    threads: Threads,
     connections: net::Limits,
     /// Whether anyone may ask what there is to call.
     reflection: bool,
@@ -42,12 +43,19 @@ impl App {
     /// `reflection` lets anyone ask for the protos, the page `/docs` and `/openapi.json`.
     ///
     /// # Errors
-    /// What was built in is broken.
+    /// What was built in is broken, or the system has no threads to give.
     pub async fn new(images: Images, policy: Policy, reflection: bool) -> Result<Self> {
         let limits = Limits::default();
         let services = service::services(images.clone(), reflection, limits.message).await?;
         let ready = Arc::new(AtomicBool::new(true));
-        Ok(Self { images, services, policy, limits, ready, tls: None, connections: net::Limits::default(), reflection })
+        let threads = Threads::start().map_err(Error::internal)?;
+        let connections = net::Limits::default();
+        Ok(Self { images, services, policy, limits, ready, tls: None, threads, connections, reflection })
+    }
+
+    /// What its connections run on.
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// Speaks TLS, and nothing else.
@@ -110,7 +118,7 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
         app.ready.store(false, Ordering::Relaxed);
         service::set_not_serving(&app.services.health).await;
     };
-    net::serve(listener, router, app.tls.clone(), app.connections, stopping, drain).await;
+    net::serve(listener, app.threads.clone(), router, app.tls.clone(), app.connections, stopping, drain).await;
     Ok(())
 }
 

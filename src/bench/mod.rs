@@ -29,6 +29,7 @@ mod ways;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -319,15 +320,12 @@ async fn start_client(setup: Setup) -> Result<Part, String> {
 /// Serves the benchmark's own endpoint over the images in `folder`, for ever.
 ///
 /// # Errors
-/// The certificate cannot be used.
-pub async fn endpoint(
-    listener: TcpListener,
-    folder: PathBuf,
-    tls: Option<(PathBuf, PathBuf)>,
-) -> Result<(), crate::net::TlsError> {
-    let tls = tls.map(|(cert, key)| crate::net::Tls::load(cert, key, None)).transpose()?;
+/// The certificate cannot be used, or no thread can be started.
+pub async fn endpoint(listener: TcpListener, folder: PathBuf, tls: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
+    let tls = tls.map(|(cert, key)| crate::net::Tls::load(cert, key, None)).transpose().map_err(io::Error::other)?;
     let router = endpoint::router(folder);
     let limits = crate::net::Limits::default();
-    crate::net::serve(listener, router, tls, limits, std::future::pending(), Duration::ZERO).await;
+    let threads = crate::net::Threads::start()?;
+    crate::net::serve(listener, threads, router, tls, limits, std::future::pending(), Duration::ZERO).await;
     Ok(())
 }

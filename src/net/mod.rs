@@ -10,6 +10,7 @@ mod first_line;
 mod frames;
 mod gate;
 mod limits;
+mod threads;
 mod tls;
 mod watched;
 
@@ -19,11 +20,12 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 
 use connection::Server;
 
 pub use limits::Limits;
+pub use threads::Threads;
 pub use tls::{Tls, TlsError};
 
 /// What connections are to do.
@@ -38,12 +40,13 @@ enum Phase {
     Cut,
 }
 
-/// Serves connections until `shutdown` completes, then lets running requests finish for at most `drain`.
+/// Serves connections on `threads` until `shutdown` completes, then lets running requests finish for at most `drain`.
 ///
 /// HTTP/1.1 and HTTP/2 by prior knowledge (RFC 9113, section 3.3) or, over TLS, by ALPN share the port. At the end clients
 /// are told to go (GOAWAY) while new connections are still taken for a moment; then the listener closes.
 pub async fn serve(
     listener: TcpListener,
+    threads: Threads,
     router: Router,
     tls: Option<Tls>,
     limits: Limits,
@@ -53,7 +56,6 @@ pub async fn serve(
     let _follower = tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.follow(limits.reload))));
     let server = Arc::new(Server { router, tls, limits });
     let (phase, _) = watch::channel(Phase::Serve);
-    let connections = TaskTracker::new();
     let accept = async {
         let mut full = false;
         loop {
@@ -65,7 +67,7 @@ pub async fn serve(
                     continue;
                 }
             };
-            let was_full = std::mem::replace(&mut full, connections.len() >= limits.connections);
+            let was_full = std::mem::replace(&mut full, threads.connections() >= limits.connections);
             if full {
                 if !was_full {
                     tracing::warn!(%peer, "closed a new connection: there are {} already", limits.connections);
@@ -73,7 +75,10 @@ pub async fn serve(
                 continue;
             }
             let (server, phase) = (Arc::clone(&server), phase.subscribe());
-            connections.spawn(async move { server.serve(stream, peer, phase).await });
+            let serve = async move |stream| server.serve(stream, peer, phase).await;
+            if let Err(error) = threads.serve(stream, serve) {
+                tracing::warn!(%error, "a connection could not be handed on");
+            }
         }
     };
     let stop = async {
@@ -87,9 +92,8 @@ pub async fn serve(
     }
     drop(listener);
     phase.send_replace(Phase::Drain);
-    connections.close();
-    let running = connections.len();
-    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
+    let running = threads.connections();
+    if tokio::time::timeout(drain, threads.close()).await.is_err() {
         tracing::warn!(running, "cut what was still running {drain:?} after the signal to stop");
         phase.send_replace(Phase::Cut);
     }

@@ -33,7 +33,8 @@ async fn main() {
     let pem_cert = wanted.server_creds.map(|creds| creds.cert).unwrap_or_default();
     answer(&ServerCompatResponse { host: addr.ip().to_string(), port: addr.port().into(), pem_cert });
     let router = conformance::router(limits);
-    net::serve(listener, router, tls, net::Limits::default(), std::future::pending(), Duration::ZERO).await;
+    let threads = net::Threads::start().unwrap();
+    net::serve(listener, threads, router, tls, net::Limits::default(), std::future::pending(), Duration::ZERO).await;
 }
 
 fn tls(wanted: &ServerCompatRequest, folder: &Path) -> Tls {

@@ -19,7 +19,7 @@ use tower::util::BoxCloneSyncService;
 use wirephoto::guard::{Access, Origins, Policy};
 use wirephoto::image::{Images, Limits};
 use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
-use wirephoto::server::{self, App};
+use wirephoto::server::{self, App, Threads};
 use wirephoto::store::Store;
 
 use crate::connect_client;
@@ -31,6 +31,7 @@ pub const MAX_IMAGE_SIZE: u64 = 64 << 20;
 pub struct Server {
     pub addr: SocketAddr,
     pub images: Images,
+    pub threads: Threads,
     pub dir: TempDir,
     pub stop: Option<oneshot::Sender<()>>,
     pub task: JoinHandle<()>,
@@ -51,7 +52,7 @@ impl Apart {
 
     /// Tasks of the server that are alive: one accepts, one sweeps, one is each connection's.
     pub fn tasks(&self) -> usize {
-        self.runtime.as_ref().unwrap().metrics().num_alive_tasks()
+        self.runtime.as_ref().unwrap().metrics().num_alive_tasks() + self.server.threads.tasks()
     }
 }
 
@@ -96,6 +97,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let app = adapt(App::new(images.clone(), policy, true).await.unwrap());
+        let threads = app.threads().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
@@ -103,7 +105,7 @@ impl Server {
         let task = tokio::spawn(async {
             server::serve(listener, app, shutdown, Duration::from_secs(10)).await.unwrap();
         });
-        Self { addr, images, dir, stop: Some(stop), task }
+        Self { addr, images, threads, dir, stop: Some(stop), task }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -205,6 +207,7 @@ pub async fn listen_with(router: axum::Router, tls: Option<wirephoto::net::Tls>)
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let limits = wirephoto::net::Limits::default();
-    tokio::spawn(wirephoto::net::serve(listener, router, tls, limits, std::future::pending(), Duration::ZERO));
+    let threads = Threads::start().unwrap();
+    tokio::spawn(wirephoto::net::serve(listener, threads, router, tls, limits, std::future::pending(), Duration::ZERO));
     addr
 }

@@ -1,0 +1,158 @@
+//! The threads that connections live on: each stays on one, where no other has to be woken for it.
+
+use std::fmt;
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+/// How often it is looked whether what connections left behind has ended.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// Threads for connections. Clones are the same threads; with the last one they end, as soon as their tasks have.
+#[derive(Clone)]
+pub struct Threads(Arc<[Thread]>);
+
+struct Thread {
+    runtime: Handle,
+    connections: TaskTracker,
+    /// Dropped, it ends the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Threads {
+    /// As many as cores.
+    ///
+    /// # Errors
+    /// The system has none to give.
+    pub fn start() -> io::Result<Self> {
+        let count = thread::available_parallelism().map_or(1, NonZero::get);
+        Ok(Self((0..count).map(|_| Thread::start()).collect::<io::Result<_>>()?))
+    }
+
+    /// Tasks alive on them: connections, and what was begun for their requests.
+    pub fn tasks(&self) -> usize {
+        self.0.iter().map(|thread| thread.runtime.metrics().num_alive_tasks()).sum()
+    }
+
+    /// Connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.0.iter().map(|thread| thread.connections.len()).sum()
+    }
+
+    /// Serves a connection on the thread that has the fewest.
+    pub(super) fn serve<S, F>(&self, stream: TcpStream, serve: S) -> io::Result<()>
+    where
+        S: FnOnce(TcpStream) -> F + Send + 'static,
+        F: Future<Output = ()> + Send,
+    {
+        let stream = stream.into_std()?;
+        let Some(thread) = self.0.iter().min_by_key(|thread| thread.connections.len()) else { return Ok(()) };
+        let connection = async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => serve(stream).await,
+                Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
+            }
+        };
+        thread.connections.spawn_on(connection, &thread.runtime);
+        Ok(())
+    }
+
+    /// Takes no more connections, and waits for those there are.
+    pub(super) async fn close(&self) {
+        join_all(self.0.iter().map(|thread| {
+            thread.connections.close();
+            thread.connections.wait()
+        }))
+        .await;
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads").field("count", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl Thread {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        thread::Builder::new().name("connections".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                let _ = stopped.await;
+                // What outlives its connection, such as an upload that is being taken away.
+                while Handle::current().metrics().num_alive_tasks() > 0 {
+                    tokio::time::sleep(GLANCE).await;
+                }
+            });
+        })?;
+        Ok(Self { runtime: handle, connections: TaskTracker::new(), _stop: stop })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_connection_goes_where_there_are_fewest_and_stays_there() {
+        let threads = Threads::start().unwrap();
+        let count = threads.0.len();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let mut clients = Vec::new();
+        for _ in 0..2 * count {
+            clients.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let told = told.clone();
+            let serve = async move |stream: TcpStream| {
+                let before = thread::current().id();
+                stream.readable().await.unwrap();
+                told.send((before, thread::current().id())).unwrap();
+            };
+            threads.serve(listener.accept().await.unwrap().0, serve).unwrap();
+        }
+        assert_eq!(threads.connections(), 2 * count);
+        drop(clients);
+        let ended = async {
+            threads.close().await;
+            while threads.tasks() > 0 {
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+        drop(told);
+        let mut served = std::collections::HashMap::new();
+        while let Some((before, after)) = heard.recv().await {
+            assert_eq!(before, after);
+            *served.entry(before).or_insert(0) += 1;
+        }
+        assert_eq!(served.into_values().collect::<Vec<_>>(), vec![2; count]);
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_is_ended_before_the_thread() {
+        let threads = Threads::start().unwrap();
+        let (go, gone) = oneshot::channel::<()>();
+        let (told, heard) = oneshot::channel();
+        threads.0[0].runtime.spawn(async move {
+            let _ = gone.await;
+            tokio::time::sleep(2 * GLANCE).await;
+            told.send(()).unwrap();
+        });
+        drop(threads);
+        go.send(()).unwrap();
+        heard.await.unwrap();
+    }
+}
