@@ -226,3 +226,33 @@ impl Part {
         BytesMut::with_capacity(self.expected)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_whole_and_their_memory_is_used_again() {
+        let content: Vec<u8> = (0..95).collect();
+        let mut part = Part::new(10, Some(95));
+        let (mut parts, mut places) = (Vec::new(), std::collections::HashSet::new());
+        let mut flying = None;
+        for piece in content.chunks(7) {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                rest = &rest[part.fill(rest)..];
+                if part.is_full() {
+                    let full = part.take();
+                    parts.push(full.to_vec());
+                    places.insert(full.as_ptr());
+                    // One is on its way while the next one fills.
+                    flying = Some(full);
+                }
+            }
+        }
+        drop(flying);
+        assert!(parts.iter().all(|part| part.len() == 10));
+        assert_eq!([parts.concat(), part.take().to_vec()].concat(), content);
+        assert_eq!(places.len(), 2);
+    }
+}

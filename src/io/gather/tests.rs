@@ -1,0 +1,336 @@
+//! Sockets that stall, trickle and break at every byte.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::time::timeout;
+
+use super::*;
+use crate::io::outlet::{Origin, WORTH_KEEPING};
+
+/// What a socket does to the bytes that are written to it.
+#[derive(Debug, Clone, Copy)]
+enum Flow {
+    Free,
+    /// Takes so many at a time, and stalls before each.
+    Trickle(usize),
+    /// Stalls once, after so many.
+    Stall(usize),
+    /// Breaks after so many.
+    Cut(usize),
+}
+
+struct Faucet {
+    socket: DuplexStream,
+    flow: Flow,
+    sent: Arc<AtomicUsize>,
+    stalled: bool,
+}
+
+impl Faucet {
+    /// Bytes that are taken now, at most.
+    fn poll_allowance(&mut self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        let sent = self.sent.load(Ordering::Relaxed);
+        let (allowance, stalls) = match self.flow {
+            Flow::Free => (usize::MAX, false),
+            Flow::Trickle(count) => (count, true),
+            Flow::Stall(at) if sent < at => (at - sent, false),
+            Flow::Stall(at) => (usize::MAX, sent == at),
+            Flow::Cut(at) if sent < at => (at - sent, false),
+            Flow::Cut(_) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        };
+        if stalls && !std::mem::replace(&mut self.stalled, true) {
+            let waker = cx.waker().clone();
+            tokio::spawn(async move {
+                tokio::task::yield_now().await;
+                waker.wake();
+            });
+            return Poll::Pending;
+        }
+        self.stalled = false;
+        Poll::Ready(Ok(allowance))
+    }
+}
+
+impl Socket for Faucet {
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        offset: u64,
+        count: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut bytes = vec![0; count];
+        file.read_exact_at(&mut bytes, offset)?;
+        Pin::new(self).poll_write(cx, &bytes)
+    }
+}
+
+impl AsyncRead for Faucet {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Faucet {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let count = ready!(self.poll_allowance(cx))?.min(bytes.len());
+        let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &bytes[..count]))?;
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut allowance = ready!(self.poll_allowance(cx))?;
+        let mut taken = Vec::new();
+        for slice in slices {
+            let count = allowance.min(slice.len());
+            allowance -= count;
+            taken.extend_from_slice(&slice[..count]);
+        }
+        let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &taken))?;
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+fn answer() -> Vec<Bytes> {
+    vec![Bytes::from_static(b"a little"), vec![1; WORTH_KEEPING + 7].into(), vec![2; 99].into()]
+}
+
+/// Two requests over one connection and what the client got, with the bytes that the server sent.
+async fn exchange(flow: Flow) -> (Result<(), h2::Error>, usize) {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let outlet = Outlet::default();
+    let faucet = Faucet { socket: far, flow, sent: Arc::clone(&sent), stalled: false };
+    let mut socket = Gathering::new(faucet, outlet.clone());
+    socket.gather();
+    let server = tokio::spawn(async move {
+        let mut connection = h2::server::handshake(socket).await?;
+        while let Some(request) = connection.accept().await {
+            let (_, mut respond) = request?;
+            let mut stream = respond.send_response(http::Response::new(()), false)?;
+            for piece in answer() {
+                stream.send_data(outlet.lend(piece), false)?;
+            }
+            stream.send_trailers(http::HeaderMap::new())?;
+        }
+        Ok::<_, h2::Error>(())
+    });
+    let client = async {
+        let (mut send, connection) = h2::client::handshake(near).await?;
+        let connection = tokio::spawn(connection);
+        for _ in 0..2 {
+            send = send.ready().await?;
+            let request = http::Request::get("http://a/").body(()).unwrap();
+            let mut body = send.send_request(request, true)?.0.await?.into_body();
+            let mut got = Vec::new();
+            while let Some(piece) = body.data().await {
+                got.extend_from_slice(&piece?);
+            }
+            body.trailers().await?;
+            assert!(got == answer().concat(), "{flow:?}: {} bytes", got.len());
+        }
+        drop(send);
+        connection.await.unwrap()
+    };
+    let hangs = |_| panic!("{flow:?}: it hangs after {} bytes", sent.load(Ordering::Relaxed));
+    let outcome = timeout(Duration::from_secs(60), client).await.unwrap_or_else(hangs);
+    let served = timeout(Duration::from_secs(60), server).await.unwrap_or_else(|_| panic!("{flow:?}: it stays"));
+    let served = served.unwrap();
+    assert!(outcome.is_err() || served.is_ok(), "{flow:?}: {served:?}");
+    (outcome, sent.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn bytes_arrive_however_slowly_they_are_taken() {
+    let (outcome, total) = exchange(Flow::Free).await;
+    outcome.unwrap();
+    for count in 1..total {
+        exchange(Flow::Stall(count)).await.0.unwrap();
+    }
+    for count in (1..40).chain((40..total).step_by(101)) {
+        exchange(Flow::Trickle(count)).await.0.unwrap();
+    }
+}
+
+/// Two chunks of a file as HTTP/1.1 writes them, and what the client got, with the bytes that the server sent.
+async fn chunks(flow: Flow) -> (io::Result<()>, Vec<u8>, usize) {
+    let (mut near, far) = tokio::io::duplex(1 << 16);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let outlet = Outlet::default();
+    let content: Vec<u8> = (0..3000).map(|at| (at % 251) as u8).collect();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&content).unwrap();
+    // In memory is something else: what comes out was read from the file.
+    let map = outlet.lend_map(vec![255; content.len()].into(), Arc::new(Origin::new(Arc::new(file))), 0);
+    let faucet = Faucet { socket: far, flow, sent: Arc::clone(&sent), stalled: false };
+    let mut socket = Gathering::new(faucet, outlet);
+    let server = tokio::spawn(async move {
+        for part in [map.slice(..2500), map.slice(2500..)] {
+            let mut slices = [&b"a head"[..], &part, b"\r\n"].map(IoSlice::new);
+            let mut slices = &mut slices[..];
+            while !slices.is_empty() {
+                let count = socket.write_vectored(slices).await?;
+                IoSlice::advance_slices(&mut slices, count);
+            }
+            // The first flush is put off, and whoever was told so comes again.
+            socket.flush().await?;
+            socket.flush().await?;
+        }
+        socket.shutdown().await
+    });
+    let mut got = Vec::new();
+    let _ = timeout(Duration::from_secs(60), near.read_to_end(&mut got)).await.expect("it hangs");
+    (server.await.unwrap(), got, sent.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn what_is_around_a_file_arrives_in_its_order() {
+    let (outcome, expected, total) = chunks(Flow::Free).await;
+    outcome.unwrap();
+    let content: Vec<u8> = (0..3000).map(|at| (at % 251) as u8).collect();
+    let whole = [b"a head", &content[..2500], b"\r\n", b"a head", &content[2500..], b"\r\n"].concat();
+    assert!(expected == whole && total == whole.len());
+    for flow in (1..total).map(Flow::Stall).chain((1..40).map(Flow::Trickle)) {
+        let (outcome, got, _) = chunks(flow).await;
+        outcome.unwrap();
+        assert!(got == whole, "{flow:?}");
+    }
+    for count in 0..total {
+        let (outcome, got, sent) = chunks(Flow::Cut(count)).await;
+        assert!(outcome.is_err() && sent == count && got == whole[..count], "{count}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_at_any_byte_ends_both_sides() {
+    let (_, total) = exchange(Flow::Free).await;
+    for count in 0..total {
+        let (outcome, sent) = exchange(Flow::Cut(count)).await;
+        assert_eq!(sent, count);
+        // What follows the last answer may be lost: the client has all it asked for.
+        assert!(outcome.is_err() || count > total - 64, "{count} of {total}");
+    }
+}
+
+/// Takes everything at once, and counts the calls.
+#[derive(Default)]
+struct Counter(Vec<usize>);
+
+impl Socket for Counter {}
+
+impl AsyncRead for Counter {
+    fn poll_read(self: Pin<&mut Self>, _cx: &mut Context<'_>, _buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Counter {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let count = slices.iter().map(|slice| slice.len()).sum();
+        self.0.push(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn write(socket: &mut Gathering<Counter>, cx: &mut Context<'_>, bytes: &[u8]) {
+    assert!(matches!(Pin::new(socket).poll_write(cx, bytes), Poll::Ready(Ok(count)) if count == bytes.len()));
+}
+
+#[test]
+fn a_flush_put_off_wakes_and_reading_sends() {
+    let (waker, woken) = counting_waker();
+    let mut cx = Context::from_waker(&waker);
+    let mut socket = Gathering::new(Counter::default(), Outlet::default());
+    socket.gather();
+    for turn in 1..=3 {
+        write(&mut socket, &mut cx, b"frame");
+        assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
+        assert_eq!((woken.load(Ordering::Relaxed), socket.socket.0.len()), (turn, 0));
+    }
+    assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
+    assert_eq!(socket.socket.0, [15]);
+    write(&mut socket, &mut cx, b"more");
+    let mut space = [0; 8];
+    assert!(Pin::new(&mut socket).poll_read(&mut cx, &mut ReadBuf::new(&mut space)).is_pending());
+    assert_eq!(socket.socket.0, [15, 4]);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut socket = Gathering::new(Counter::default(), Outlet::default());
+    socket.gather();
+    let frame = vec![0; 16 << 10];
+    for _ in 0..200 {
+        write(&mut socket, &mut cx, &frame);
+        assert!(socket.len <= LIMIT);
+    }
+    assert_eq!(socket.socket.0, [LIMIT; 3]);
+}
+
+#[test]
+fn before_it_gathers_it_is_the_socket() {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut socket = Gathering::new(Counter::default(), Outlet::default());
+    write(&mut socket, &mut cx, b"HTTP/1.1");
+    assert_eq!(socket.socket.0, [8]);
+}
+
+struct Count(AtomicUsize);
+
+impl std::task::Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl std::ops::Deref for Count {
+    type Target = AtomicUsize;
+
+    fn deref(&self) -> &AtomicUsize {
+        &self.0
+    }
+}
+
+fn counting_waker() -> (std::task::Waker, Arc<Count>) {
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    (Arc::clone(&count).into(), count)
+}
