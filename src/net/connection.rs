@@ -175,9 +175,10 @@ impl Default for Activity {
 
 impl Activity {
     fn begin(&self) -> Running {
-        self.0.send_modify(|requests| {
+        self.0.send_if_modified(|requests| {
             requests.running += 1;
-            requests.any = true;
+            // Only the first one is waited for.
+            !std::mem::replace(&mut requests.any, true)
         });
         Running(self.clone())
     }
@@ -204,9 +205,10 @@ impl Activity {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.0.send_modify(|requests| {
+        self.0.0.send_if_modified(|requests| {
             requests.running -= 1;
             requests.since = Instant::now();
+            false
         });
     }
 }
