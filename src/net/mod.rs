@@ -1,7 +1,7 @@
 //! Connections: accept, TLS, HTTP/1.1 and HTTP/2 on one port, drain.
 //!
 //! `frames` follows what passes on an HTTP/2 connection, `conduct` judges it, `gate` counts its window; `watched`
-//! puts them around the socket.
+//! puts them around the socket. `threads` is where connections live.
 
 mod body;
 mod conduct;

@@ -13,6 +13,10 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+/// Threads for what blocks, of all of them together.
+const BLOCKING: usize = 512;
+/// Each has so many at least.
+const BLOCKING_EACH: usize = 32;
 /// How often it is looked whether what connections left behind has ended.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -34,7 +38,8 @@ impl Threads {
     /// The system has none to give.
     pub fn start() -> io::Result<Self> {
         let count = thread::available_parallelism().map_or(1, NonZero::get);
-        Ok(Self((0..count).map(|_| Thread::start()).collect::<io::Result<_>>()?))
+        let blocking = (BLOCKING / count).max(BLOCKING_EACH);
+        Ok(Self((0..count).map(|_| Thread::start(blocking)).collect::<io::Result<_>>()?))
     }
 
     /// Tasks alive on them: connections, and what was begun for their requests.
@@ -82,8 +87,8 @@ impl fmt::Debug for Threads {
 }
 
 impl Thread {
-    fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    fn start(blocking: usize) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(blocking).build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         thread::Builder::new().name("connections".to_owned()).spawn(move || {
