@@ -38,7 +38,7 @@ pub(super) async fn receive(
     terms: Terms,
 ) -> Result<Received> {
     check_size(terms.announced_size.unwrap_or(0), terms.max_size)?;
-    let part_size = writer.as_ref().map_or(1 << 20, BlobWriter::part_size);
+    let part_size = writer.as_ref().map_or(512 << 10, BlobWriter::part_size);
     let mut intake = Intake {
         digester: Digester::new(terms.hash_sha512),
         part: Part::new(part_size, terms.announced_size),

@@ -35,7 +35,7 @@ impl BlobWriter {
 
     /// Bytes of every part but the last. Clouds want parts of 5 MiB at least, some want them equal.
     pub(crate) fn part_size(&self) -> usize {
-        if self.staged.store.is_exclusive() { 1 << 20 } else { 8 << 20 }
+        if self.staged.store.is_exclusive() { 512 << 10 } else { 8 << 20 }
     }
 
     /// Parts on their way at once. One keeps a disk busy; a cloud's latency wants two.
