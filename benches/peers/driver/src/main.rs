@@ -281,7 +281,7 @@ fn fill_store(bench: &Bench) -> Result<()> {
 }
 
 /// Gives nginx the files that our server made: two copies of an image may lie in memory in a different way, and then one
-/// is sent faster for the whole of a run.
+/// is sent faster for the whole of a run. There they stay: some systems drop within a minute what is not used.
 fn share(bench: &Bench) -> Result<()> {
     for folder in std::fs::read_dir(bench.places.store().join("blobs"))? {
         for blob in std::fs::read_dir(folder?.path())? {
@@ -291,6 +291,11 @@ fn share(bench: &Bench) -> Result<()> {
             let image = bench.large.iter().chain([&bench.small]).find(same).context("the store holds another blob")?;
             std::fs::remove_file(images.join(&image.id))?;
             std::fs::hard_link(&blob, images.join(&image.id))?;
+            if let Err(error) = os::hold(&std::fs::File::open(&blob)?) {
+                println!(
+                    "TRAP: images cannot be kept in memory ({error}): where the system drops them, the disk is measured"
+                );
+            }
         }
     }
     Ok(())

@@ -51,6 +51,18 @@ pub fn anonymous(pid: u32) -> u64 {
     family(pid).into_iter().map(one).sum()
 }
 
+/// Keeps a file in the kernel's cache for as long as this process lives, as it is there now.
+pub fn hold(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let len = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;
+    // SAFETY: a new map, which nobody reads and which stays until the process ends.
+    let held = unsafe {
+        let map = libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0);
+        map != libc::MAP_FAILED && libc::mlock(map, len) == 0
+    };
+    if held { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 /// CPU time of the whole machine spent in programs, and time that its host took away.
 pub fn machine() -> Duration {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
