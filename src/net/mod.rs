@@ -75,7 +75,7 @@ pub async fn serve(
                 continue;
             }
             let (server, phase) = (Arc::clone(&server), phase.subscribe());
-            let serve = async move |stream| server.serve(stream, peer, phase).await;
+            let serve = |stream| async move { server.serve(stream, peer, phase).await };
             if let Err(error) = threads.serve(stream, serve) {
                 tracing::warn!(%error, "a connection could not be handed on");
             }

@@ -53,20 +53,17 @@ impl Threads {
     }
 
     /// Serves a connection on the thread that has the fewest.
-    pub(super) fn serve<S, F>(&self, stream: TcpStream, serve: S) -> io::Result<()>
+    pub(super) fn serve<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F) -> io::Result<()>
     where
-        S: FnOnce(TcpStream) -> F + Send + 'static,
-        F: Future<Output = ()> + Send,
+        F: Future<Output = ()> + Send + 'static,
     {
+        let fewest = self.0.iter().min_by_key(|thread| thread.connections.len()).ok_or(io::ErrorKind::NotFound)?;
         let stream = stream.into_std()?;
-        let Some(thread) = self.0.iter().min_by_key(|thread| thread.connections.len()) else { return Ok(()) };
-        let connection = async move {
-            match TcpStream::from_std(stream) {
-                Ok(stream) => serve(stream).await,
-                Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
-            }
+        let stream = {
+            let _within = fewest.runtime.enter();
+            TcpStream::from_std(stream)?
         };
-        thread.connections.spawn_on(connection, &thread.runtime);
+        fewest.connections.spawn_on(serve(stream), &fewest.runtime);
         Ok(())
     }
 
