@@ -10,7 +10,7 @@ use super::digest::{Digester, Summary};
 use super::probe::{self, Format};
 use super::{Checksums, Piece};
 use crate::error::{Error, Reason, Result};
-use crate::store::{BlobWriter, StagedBlob};
+use crate::store::{BlobWriter, PART, StagedBlob};
 
 /// What an upload is held to.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) async fn receive(
     terms: Terms,
 ) -> Result<Received> {
     check_size(terms.announced_size.unwrap_or(0), terms.max_size)?;
-    let part_size = writer.as_ref().map_or(512 << 10, BlobWriter::part_size);
+    let part_size = writer.as_ref().map_or(PART, BlobWriter::part_size);
     let mut intake = Intake {
         digester: Digester::new(terms.hash_sha512),
         part: Part::new(part_size, terms.announced_size),

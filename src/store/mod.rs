@@ -24,7 +24,7 @@ pub use key::StorageKey;
 pub(crate) use key::{BLOBS, MANIFESTS, REQUESTS};
 pub use object_store::{PutMode, UpdateVersion};
 use recent::Recent;
-pub(crate) use writer::{BlobWriter, StagedBlob};
+pub(crate) use writer::{BlobWriter, PART, StagedBlob};
 
 use crate::error::{Error, Result};
 

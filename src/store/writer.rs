@@ -11,6 +11,11 @@ use super::failure::{Doing, told};
 use super::{Blob, Place, StorageKey, Store};
 use crate::error::{Error, Result};
 
+/// Bytes of a part of a file. The kernel caches what is written at once in folios as large as it can.
+pub(crate) const PART: usize = 512 << 10;
+/// Bytes of a part in a cloud: 5 MiB at least, and some want them equal.
+const CLOUD_PART: usize = 8 << 20;
+
 type StoreResult<T> = Result<T, object_store::Error>;
 
 /// A blob being written. Dropped before [`finish`](Self::finish), it takes what it has written away again.
@@ -33,9 +38,9 @@ impl BlobWriter {
         Self { staged, upload: None, flying: VecDeque::new(), size: 0 }
     }
 
-    /// Bytes of every part but the last. Clouds want parts of 5 MiB at least, some want them equal.
+    /// Bytes of every part but the last.
     pub(crate) fn part_size(&self) -> usize {
-        if self.staged.store.is_exclusive() { 512 << 10 } else { 8 << 20 }
+        if self.staged.store.is_exclusive() { PART } else { CLOUD_PART }
     }
 
     /// Parts on their way at once. One keeps a disk busy; a cloud's latency wants two.
