@@ -1,7 +1,6 @@
 //! Sockets that stall, trickle and break at every byte.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::timeout;
 
 use super::*;
+use crate::io::file::tests::file_of;
 use crate::io::outlet::{Origin, WORTH_KEEPING};
 
 /// What a socket does to the bytes that are written to it.
@@ -174,16 +174,17 @@ async fn bytes_arrive_however_slowly_they_are_taken() {
     }
 }
 
+/// Bytes of the file that is sent in chunks.
+const CHUNKS: u64 = 3000;
+
 /// Two chunks of a file as HTTP/1.1 writes them, and what the client got, with the bytes that the server sent.
 async fn chunks(flow: Flow) -> (io::Result<()>, Vec<u8>, usize) {
     let (mut near, far) = tokio::io::duplex(1 << 16);
     let sent = Arc::new(AtomicUsize::new(0));
     let outlet = Outlet::default();
-    let content: Vec<u8> = (0..3000).map(|at| (at % 251) as u8).collect();
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&content).unwrap();
+    let (file, content) = file_of(CHUNKS);
     // In memory is something else: what comes out was read from the file.
-    let map = outlet.lend_map(vec![255; content.len()].into(), Arc::new(Origin::new(Arc::new(file))), 0);
+    let map = outlet.lend_map(vec![255; content.len()].into(), Arc::new(Origin::new(Arc::new(file.into_file()))), 0);
     let faucet = Faucet { socket: far, flow, sent: Arc::clone(&sent), stalled: false };
     let mut socket = Gathering::new(faucet, outlet);
     let server = tokio::spawn(async move {
@@ -209,7 +210,7 @@ async fn chunks(flow: Flow) -> (io::Result<()>, Vec<u8>, usize) {
 async fn what_is_around_a_file_arrives_in_its_order() {
     let (outcome, expected, total) = chunks(Flow::Free).await;
     outcome.unwrap();
-    let content: Vec<u8> = (0..3000).map(|at| (at % 251) as u8).collect();
+    let (_, content) = file_of(CHUNKS);
     let whole = [b"a head", &content[..2500], b"\r\n", b"a head", &content[2500..], b"\r\n"].concat();
     assert!(expected == whole && total == whole.len());
     for flow in (1..total).map(Flow::Stall).chain((1..40).map(Flow::Trickle)) {
