@@ -325,50 +325,56 @@ impl Bench {
     }
 
     fn small(&self, act: Act, running: &Running) -> Result<Sample> {
-        let size = self.small.bytes.len() as u64;
-        let request = self.places.work.join("request");
-        std::fs::write(&request, wire::download(&self.small.id))?;
-        let port = running.port;
-        let run = |seconds: f64| -> Result<(u64, f64)> {
-            if let Act::SmallHttp1(connections) = act {
-                let mut command = Command::new("wrk");
-                command.args(["-t1", &format!("-c{connections}"), &format!("-d{}s", seconds.ceil())]);
-                let text = finish(command.arg(format!("http://127.0.0.1:{port}{}", self.small.path())))?;
-                if text.contains("Non-2xx") || text.contains("Socket errors") {
-                    bail!("wrk: {}", text.replace('\n', " "));
-                }
-                let requests = text.lines().find_map(|line| line.split_once(" requests in ")?.0.trim().parse().ok());
-                let rate = after(&text, "Requests/sec:").and_then(|word| word.parse().ok());
-                return requests.zip(rate).with_context(|| format!("wrk said: {text}"));
-            }
-            let count = (seconds * 60_000.0) as u64 / 96 * 96;
-            let mut command = Command::new("h2load");
-            command.args(["-c6", "-m16", "-t1", &format!("-n{count}"), "-H", "content-type: application/grpc"]);
-            command.args(["-H", "te: trailers", "-d"]).arg(&request);
-            let text = finish(command.arg(format!("http://127.0.0.1:{port}{}", wire::DOWNLOAD)))?;
-            let data = text.lines().find(|line| line.starts_with("traffic:")).and_then(|line| {
-                let data = line.rsplit_once(" data")?.0.rsplit_once('(')?.1;
-                data.trim_end_matches(')').parse::<u64>().ok()
-            });
-            let data = data.with_context(|| format!("h2load said: {text}"))?;
-            if !text.contains(&format!("{count} succeeded")) || data < count * size || data > count * (size + 4096) {
-                bail!("h2load: not all went well: {text}");
-            }
-            let rate = after(&text, "finished in").and_then(|_| {
-                let line = text.lines().find(|line| line.starts_with("finished in"))?;
-                line.split(", ").nth(1)?.trim_end_matches(" req/s").parse().ok()
-            });
-            Ok((count, rate.with_context(|| format!("h2load said: {text}"))?))
-        };
-        // wrk knows whole seconds only.
-        let mut fetch = Fetch::open(act, &self.target(port))?;
+        // wrk takes a second at least: our own client warms the server.
+        let mut fetch = Fetch::open(act, &self.target(running.port))?;
         for _ in 0..2000 {
             fetch.count(&self.small)?;
         }
         drop(fetch);
         let meter = Meter::start(running);
-        let (requests, rate) = run(self.seconds)?;
-        Ok(meter.stop(requests * size, |_| rate))
+        let (requests, rate) = match act {
+            Act::SmallHttp1(connections) => self.wrk(connections, running.port)?,
+            _ => self.h2load(running.port)?,
+        };
+        Ok(meter.stop(requests * self.small.bytes.len() as u64, |_| rate))
+    }
+
+    /// Requests, and how many a second.
+    fn wrk(&self, connections: u32, port: u16) -> Result<(u64, f64)> {
+        let mut command = Command::new("wrk");
+        command.args(["-t1", &format!("-c{connections}"), &format!("-d{}s", self.seconds.ceil())]);
+        let text = finish(command.arg(format!("http://127.0.0.1:{port}{}", self.small.path())))?;
+        if text.contains("Non-2xx") || text.contains("Socket errors") {
+            bail!("wrk: {}", text.replace('\n', " "));
+        }
+        let requests = text.lines().find_map(|line| line.split_once(" requests in ")?.0.trim().parse().ok());
+        let rate = after(&text, "Requests/sec:").and_then(|word| word.parse().ok());
+        requests.zip(rate).with_context(|| format!("wrk said: {text}"))
+    }
+
+    /// The same over gRPC.
+    fn h2load(&self, port: u16) -> Result<(u64, f64)> {
+        let size = self.small.bytes.len() as u64;
+        let request = self.places.work.join("request");
+        std::fs::write(&request, wire::download(&self.small.id))?;
+        let count = (self.seconds * 60_000.0) as u64 / 96 * 96;
+        let mut command = Command::new("h2load");
+        command.args(["-c6", "-m16", "-t1", &format!("-n{count}"), "-H", "content-type: application/grpc"]);
+        command.args(["-H", "te: trailers", "-d"]).arg(&request);
+        let text = finish(command.arg(format!("http://127.0.0.1:{port}{}", wire::DOWNLOAD)))?;
+        let data = text.lines().find(|line| line.starts_with("traffic:")).and_then(|line| {
+            let data = line.rsplit_once(" data")?.0.rsplit_once('(')?.1;
+            data.trim_end_matches(')').parse::<u64>().ok()
+        });
+        let data = data.with_context(|| format!("h2load said: {text}"))?;
+        if !text.contains(&format!("{count} succeeded")) || data < count * size || data > count * (size + 4096) {
+            bail!("h2load: not all went well: {text}");
+        }
+        let rate = text
+            .lines()
+            .find(|line| line.starts_with("finished in"))
+            .and_then(|line| line.split(", ").nth(1)?.trim_end_matches(" req/s").parse().ok());
+        Ok((count, rate.with_context(|| format!("h2load said: {text}"))?))
     }
 
     fn slow(&self, act: Act, running: &Running) -> Result<Sample> {

@@ -1,5 +1,5 @@
 //! Measures Wirephoto beside nginx and the gRPC servers others build: one server alive at a time, rounds interleaved,
-//! medians of paired ratios. See docs/benchmarks.md.
+//! means of the middle half of paired ratios. See docs/benchmarks.md.
 
 mod act;
 mod conn;

@@ -150,12 +150,13 @@ fn values_of(goal: &Goal, rows: &[Row], results: &Results) -> Vec<f64> {
 
 /// Whether another run would find the same within [`STEADY`]: the difference of two runs is as much wider than the doubt
 /// of one as the root of two.
-fn repeats(values: &[f64]) -> bool {
-    stats::doubt(values).is_some_and(|doubt| doubt * std::f64::consts::SQRT_2 <= STEADY)
+fn repeats(doubt: Option<f64>) -> bool {
+    doubt.is_some_and(|doubt| doubt * std::f64::consts::SQRT_2 <= STEADY)
 }
 
-/// What of a row another run should find again: the ratios that its goals name, and each server's to nginx.
-fn ratios_of<'a>(row: &'a Row, goals: &'a [Goal], results: &'a Results) -> impl Iterator<Item = (String, Vec<f64>)> {
+/// What of a row another run should find again, and the doubt of it: the ratios that its goals name, and each server's to
+/// nginx.
+fn doubts_of<'a>(row: &'a Row, goals: &'a [Goal], results: &'a Results) -> impl Iterator<Item = (String, Option<f64>)> {
     let named = goals.iter().filter(|goal| goal.place().0 == row.key).map(|goal| {
         let name = format!("{}: {}", goal.row, goal.what);
         (name, values_of(goal, std::slice::from_ref(row), results))
@@ -165,12 +166,13 @@ fn ratios_of<'a>(row: &'a Row, goals: &'a [Goal], results: &'a Results) -> impl 
         let name = format!("{}: {} x nginx", row.key, contender.label);
         (name, results.ratios((row.key, contender.label), NGINX, figure))
     });
-    named.chain(others).filter(|(_, values)| !values.is_empty())
+    let measured = named.chain(others).filter(|(_, values)| !values.is_empty());
+    measured.map(|(name, values)| (name, stats::doubt(&values)))
 }
 
 /// Whether more rounds of this row would tell nothing new.
 pub fn settled(row: &Row, goals: &[Goal], results: &Results) -> bool {
-    ratios_of(row, goals, results).all(|(_, values)| repeats(&values))
+    doubts_of(row, goals, results).all(|(_, doubt)| repeats(doubt))
 }
 
 pub fn goals(goals: &[Goal], rows: &[Row], results: &Results) {
@@ -216,13 +218,13 @@ pub fn quiet(rows: &[Row], goals: &[Goal], results: &Results, before: &str) {
         println!("Too few rounds to say how far these figures lie apart: 3 at least, better 8.");
         return;
     }
-    let all: Vec<_> = rows.iter().flat_map(|row| ratios_of(row, goals, results)).collect();
-    let wide: Vec<_> = all.iter().filter(|(_, values)| !repeats(values)).collect();
+    let all: Vec<_> = rows.iter().flat_map(|row| doubts_of(row, goals, results)).collect();
+    let wide: Vec<_> = all.iter().filter(|(_, doubt)| !repeats(*doubt)).collect();
     println!("{} of {} ratios will repeat {within}.", all.len() - wide.len(), all.len());
     if !wide.is_empty() {
         println!("NOT STEADY: after {rounds} rounds these will not, be it the machine, its host or the server:");
-        for (name, values) in wide {
-            println!("  {name}, +- {}", percent(stats::doubt(values)));
+        for (name, doubt) in wide {
+            println!("  {name}, +- {}", percent(*doubt));
         }
     }
 }
