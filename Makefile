@@ -39,6 +39,7 @@ ci: lint drift test conformance ## All that a change must pass: lint, drift, tes
 lint: tools ## Check format, clippy, rustdoc, and the proto's style and compatibility
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 	buf lint
