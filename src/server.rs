@@ -1,4 +1,4 @@
-//! The server as one value: what it is made of, the router of all wires, and how it is served.
+//! The server as one value: what it is made of, the service of all wires, and how it is served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,16 +8,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::routing::get;
+use futures::FutureExt as _;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::net::TcpListener;
+use tower::{ServiceExt as _, service_fn};
 
 use crate::error::{Error, Reason, Result};
-use crate::guard::{self, Access, Policy};
+use crate::guard::{self, Access, Answers, Policy};
 use crate::image::Images;
 use crate::proto::wirephoto::v1::table::IMAGE_SERVICE;
 use crate::wire::method::Method;
 use crate::wire::openapi::{About, Document};
-use crate::wire::{self, Limits, Wires};
+use crate::wire::{self, Limits, Spoken, Wire, Wires};
 use crate::{net, page, raw, service};
 
 pub use crate::net::{Threads, Tls};
@@ -77,18 +79,25 @@ impl App {
 ///
 /// # Errors
 /// A path template in the proto does not parse.
-pub fn router(app: &App) -> Result<Router> {
+pub fn service(app: &App) -> Result<impl Answers> {
     let wires = Wires::new(app.services.routes.clone(), TABLES, app.limits).map_err(Error::internal)?;
     let openapi = app.reflection.then(|| openapi(&app.policy)).transpose()?;
     let probe = Probe { images: app.images.clone(), ready: Arc::clone(&app.ready) };
+    let fallback = wires.clone();
+    let fallback = service_fn(move |request: Request| fallback.clone().call(request).map(Ok));
     let router = Router::new()
         .route("/livez", get(|| async { plain(StatusCode::OK, "ok\n") }))
         .route("/readyz", get(readyz).with_state(probe))
         .merge(raw::router(app.images.clone()))
         .merge(page::router(openapi))
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(move |request: Request| wires.clone().call(request));
-    Ok(guard::around(router, app.policy.clone(), TABLES))
+        .fallback_service(fallback);
+    // What speaks an RPC wire has no need of routes.
+    let all = service_fn(move |request: Request| match request.extensions().get().map(|spoken: &Spoken| spoken.wire) {
+        Some(Wire::Bytes | Wire::Page) => router.clone().oneshot(request).left_future(),
+        _ => wires.clone().call(request).map(Ok).boxed().right_future(),
+    });
+    Ok(guard::around(all, app.policy.clone(), TABLES))
 }
 
 /// `/openapi.json`.
@@ -110,15 +119,15 @@ fn openapi(policy: &Policy) -> Result<String> {
 /// Serves until `shutdown` completes. Then it is ready no more, and what is running has `drain` to finish.
 ///
 /// # Errors
-/// As [`router`].
+/// As [`service`].
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>, drain: Duration) -> Result<()> {
-    let router = router(&app)?;
+    let service = service(&app)?;
     let stopping = async {
         shutdown.await;
         app.ready.store(false, Ordering::Relaxed);
         service::set_not_serving(&app.services.health).await;
     };
-    net::serve(listener, app.threads.clone(), router, app.tls.clone(), app.connections, stopping, drain).await;
+    net::serve(listener, app.threads.clone(), service, app.tls.clone(), app.connections, stopping, drain).await;
     Ok(())
 }
 

@@ -39,7 +39,8 @@ fn kept() -> Kept {
         let store = Store::open("memory:", false).await.expect("a store");
         let images = Images::open(store, Limits { max_image_size: 1 << 20 }).await.expect("no images");
         let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
-        server::router(&App::new(images, policy, false).await.expect("an app")).expect("a router")
+        let app = App::new(images, policy, false).await.expect("an app");
+        Router::new().fallback_service(server::service(&app).expect("a service"))
     });
     let put = Request::put("/i/a").body(Body::from(SVG)).expect("a request");
     let answer = runtime.block_on(router.clone().oneshot(put)).expect("infallible");

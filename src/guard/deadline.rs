@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::Next;
 use http::Response;
 use tokio::time::{Instant, timeout_at};
+use tower::ServiceExt as _;
 
+use super::Answers;
 use crate::error::Result;
 use crate::wire::Wire;
 use crate::wire::deadline::{self, Deadline};
@@ -31,12 +32,20 @@ pub(super) fn of(request: &Request, wire: Wire, unbounded: bool) -> Result<Optio
 }
 
 /// Runs the request until its deadline; none when that passed before the answer began.
-pub(super) async fn run(wire: Wire, deadline: Deadline, mut request: Request, next: Next) -> Option<Response<Body>> {
+pub(super) async fn run(
+    wire: Wire,
+    deadline: Deadline,
+    mut request: Request,
+    inner: impl Answers,
+) -> Option<Response<Body>> {
     if deadline.0 <= Instant::now() {
         return None;
     }
     request.extensions_mut().insert(deadline);
-    let response = timeout_at(deadline.0, next.run(request)).await.ok()?;
+    let response = match timeout_at(deadline.0, inner.oneshot(request)).await.ok()? {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
     Some(match wire {
         Wire::Bytes | Wire::Page => deadline::cut_at(response, deadline),
         Wire::Grpc | Wire::GrpcWeb | Wire::Connect | Wire::Rest => response,

@@ -1,4 +1,4 @@
-//! What must hold for every wire, once, around the whole router.
+//! What must hold for every wire, once, around all of them.
 //!
 //! Outside in: request id and access log, panics, CORS, origins, access and
 //! deadline. A refusal is rendered in the wire's own words.
@@ -10,17 +10,18 @@ mod telemetry;
 mod trace;
 
 use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
 use futures::FutureExt as _;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode};
 use tower::util::option_layer;
+use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::Error;
@@ -66,36 +67,52 @@ pub struct Policy {
     pub anonymous: Access,
 }
 
-/// Puts the guard around the router. `tables` say which RPCs only read.
-pub fn around(router: Router, policy: Policy, tables: &'static [&'static [Rpc]]) -> Router {
-    let cors = cors(&policy.origins);
-    let policy = Arc::new(policy);
-    router
-        .layer(from_fn(move |request: Request, next: Next| {
-            let policy = Arc::clone(&policy);
-            async move {
-                let spoken = spoken(&request);
-                let wire = spoken.wire;
-                let origin = policy.origins.check(request.method(), request.uri(), request.headers());
-                let unbounded = is_rpc(wire) && !is_ours(tables, &request);
-                let deadline = origin
-                    .and_then(|()| access::check(policy.anonymous, tables, wire, &request))
-                    .and_then(|()| deadline::of(&request, wire, unbounded));
-                let answered = match deadline {
-                    Ok(Some(deadline)) => deadline::run(wire, deadline, request, next).await.ok_or_else(passed),
-                    Ok(None) => Ok(next.run(request).await),
-                    Err(error) => Err(error),
-                };
-                let mut answer = answered.unwrap_or_else(|error| refuse(spoken, &error));
-                if answer.status() == StatusCode::UNAUTHORIZED {
-                    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-                }
-                answer
+/// What answers requests, whatever they are.
+pub trait Answers:
+    Service<Request, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+/// Puts the guard around all that answers. `tables` say which RPCs only read.
+pub fn around(inner: impl Answers, policy: Policy, tables: &'static [&'static [Rpc]]) -> impl Answers {
+    let cors = option_layer(cors(&policy.origins));
+    let checked = cors.layer(checked(inner, Arc::new(policy), tables));
+    service_fn(move |request: Request| {
+        let checked = checked.clone();
+        // Whoever keeps the future moves it about, and it is large.
+        telemetry::observe(tables, request, move |request| catch_panics(checked, request)).boxed()
+    })
+}
+
+/// What is inside, behind the checks of origins, access and deadline.
+fn checked(inner: impl Answers, policy: Arc<Policy>, tables: &'static [&'static [Rpc]]) -> impl Answers {
+    service_fn(move |request: Request| {
+        let (inner, policy) = (inner.clone(), Arc::clone(&policy));
+        async move {
+            let spoken = spoken(&request);
+            let wire = spoken.wire;
+            let origin = policy.origins.check(request.method(), request.uri(), request.headers());
+            let unbounded = is_rpc(wire) && !is_ours(tables, &request);
+            let deadline = origin
+                .and_then(|()| access::check(policy.anonymous, tables, wire, &request))
+                .and_then(|()| deadline::of(&request, wire, unbounded));
+            let answered = match deadline {
+                Ok(Some(deadline)) => deadline::run(wire, deadline, request, inner).await.ok_or_else(passed),
+                Ok(None) => inner.oneshot(request).await.map_err(|never| match never {}),
+                Err(error) => Err(error),
+            };
+            let mut answer = answered.unwrap_or_else(|error| refuse(spoken, &error));
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-        }))
-        .layer(option_layer(cors))
-        .layer(from_fn(catch_panics))
-        .layer(from_fn(move |request: Request, next: Next| telemetry::observe(tables, request, next)))
+            Ok(answer)
+        }
+    })
 }
 
 fn is_rpc(wire: Wire) -> bool {
@@ -133,10 +150,10 @@ fn cors(origins: &Origins) -> Option<CorsLayer> {
 }
 
 /// A panic is a defect: it is logged, and the caller gets an answer all the same.
-async fn catch_panics(request: Request, next: Next) -> Response<Body> {
+async fn catch_panics(inner: impl Answers, request: Request) -> Result<Response<Body>, Infallible> {
     let spoken = spoken(&request);
-    let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    answered.unwrap_or_else(|panic| refuse(spoken, &Error::internal(panic_message(panic.as_ref()))))
+    let answered = AssertUnwindSafe(inner.oneshot(request)).catch_unwind().await;
+    answered.unwrap_or_else(|panic| Ok(refuse(spoken, &Error::internal(panic_message(panic.as_ref())))))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

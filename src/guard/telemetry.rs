@@ -1,5 +1,6 @@
 //! A request id in and out, its trace, and one line in the access log for every request, written when its answer has been sent.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,7 +8,6 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use axum::middleware::Next;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::{Body as _, Frame, SizeHint};
@@ -24,8 +24,15 @@ const GRPC_STATUS: &str = "grpc-status";
 /// Longest request id that is taken from a client.
 const MAX_ID: usize = 128;
 
-/// Classifies the wire, names the request, and logs it at its end.
-pub(super) async fn observe(tables: &'static [&'static [Rpc]], mut request: Request, next: Next) -> Response<Body> {
+/// Classifies the wire, names the request, and logs what `answer` makes of it, at its end.
+pub(super) async fn observe<A>(
+    tables: &'static [&'static [Rpc]],
+    mut request: Request,
+    answer: impl FnOnce(Request) -> A,
+) -> Result<Response<Body>, Infallible>
+where
+    A: Future<Output = Result<Response<Body>, Infallible>>,
+{
     let path = request.uri().path();
     let spoken = Spoken::of(path, wire::is_rpc(tables, path), &wire::media_type(request.headers()));
     request.extensions_mut().insert(spoken);
@@ -44,7 +51,7 @@ pub(super) async fn observe(tables: &'static [&'static [Rpc]], mut request: Requ
     );
     let mut entry = Entry::new(&request, spoken.wire, span.clone());
 
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = answer(request).instrument(span).await?;
     response.headers_mut().insert(X_REQUEST_ID, id);
     if let Some(traceparent) = traceparent {
         response.headers_mut().insert(TRACEPARENT, traceparent);
@@ -52,11 +59,11 @@ pub(super) async fn observe(tables: &'static [&'static [Rpc]], mut request: Requ
     entry.status = response.status().as_u16();
     entry.grpc_status = grpc_status(response.headers());
     entry.outcome = response.extensions().get().cloned();
-    response.map(|body| {
+    Ok(response.map(|body| {
         // A body that has nothing to send is not asked for it.
         entry.complete = body.is_end_stream();
         Body::new(Observed { body, entry })
-    })
+    }))
 }
 
 /// The client's id if it is safe to repeat, else one of our own.
@@ -65,7 +72,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         let ok = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
         (1..=MAX_ID).contains(&id.len()) && id.as_bytes().iter().all(ok)
     };
-    let made = || HeaderValue::from_str(&Uuid::new_v4().simple().to_string());
+    let made = || HeaderValue::from_str(Uuid::new_v4().simple().encode_lower(&mut Uuid::encode_buffer()));
     match headers.get(X_REQUEST_ID).filter(safe) {
         Some(id) => id.clone(),
         // Hexadecimal digits are always a header value.

@@ -99,7 +99,12 @@ impl<S: Socket> Gathering<S> {
                 self.seal();
                 self.waiting.push_back(kept);
             }
-            None => self.copied.extend_from_slice(slice),
+            None => {
+                if self.copied.capacity() - self.copied.len() < slice.len() {
+                    self.copied.reserve(slice.len().max(KEPT_ROOM));
+                }
+                self.copied.extend_from_slice(slice);
+            }
         }
     }
 

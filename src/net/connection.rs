@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -15,7 +14,7 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
 use super::gate::{Gate, Gated};
 use super::limits::{self, Limits};
@@ -25,13 +24,17 @@ use super::{Phase, body};
 use crate::io::{Outlet, Socket};
 
 /// What all connections share.
-pub(super) struct Server {
-    pub(super) router: Router,
+pub(super) struct Server<S> {
+    pub(super) service: S,
     pub(super) tls: Option<Tls>,
     pub(super) limits: Limits,
 }
 
-impl Server {
+impl<S> Server<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    S: Clone + Send + Sync + 'static,
+{
     /// Serves one connection until it ends, or the server's phase says so.
     pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, phase: watch::Receiver<Phase>) {
         let mut cut = phase.clone();
@@ -57,16 +60,13 @@ impl Server {
         }
     }
 
-    async fn http<S>(&self, stream: S, peer: SocketAddr, mut phase: watch::Receiver<Phase>)
-    where
-        S: Socket + Send + 'static,
-    {
+    async fn http(&self, stream: impl Socket + Send + 'static, peer: SocketAddr, mut phase: watch::Receiver<Phase>) {
         let plain = self.tls.is_none();
         let gate = Gate::default();
         let outlet = Outlet::default();
         let activity = Activity::default();
         let service = hyper::service::service_fn({
-            let (router, gate, outlet) = (self.router.clone(), gate.clone(), outlet.clone());
+            let (service, gate, outlet) = (self.service.clone(), gate.clone(), outlet.clone());
             let (activity, silence) = (activity.clone(), self.limits.silence);
             move |request: Request<Incoming>| {
                 let running = activity.begin();
@@ -79,10 +79,9 @@ impl Server {
                 // HTTP/1.1 writes what it is given as it is.
                 let outlet = http2.then(|| outlet.clone());
                 request.extensions_mut().insert(ConnectInfo(peer));
-                let (answer, gate) = (router.clone().oneshot(request), gate.clone());
+                let (answer, gate) = (service.clone().oneshot(request), gate.clone());
                 async move {
-                    let answer: Result<Response<Body>, Infallible> =
-                        if too_large { Ok(headers_too_large()) } else { answer.await };
+                    let answer = if too_large { Ok(headers_too_large()) } else { answer.await };
                     answer
                         .map(|answer| answer.map(|body| Gated::new(Counted { body, _running: running }, gate, outlet)))
                 }
@@ -158,7 +157,7 @@ struct Activity(watch::Sender<Requests>);
 
 struct Requests {
     running: usize,
-    /// Since when so many run.
+    /// Since when none runs.
     since: Instant,
     /// Whether there ever was one.
     any: bool,
@@ -207,7 +206,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.0.send_if_modified(|requests| {
             requests.running -= 1;
-            requests.since = Instant::now();
+            if requests.running == 0 {
+                requests.since = Instant::now();
+            }
             false
         });
     }

@@ -14,13 +14,16 @@ mod threads;
 mod tls;
 mod watched;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+use tower::Service;
 
 use connection::Server;
 
@@ -40,21 +43,24 @@ enum Phase {
     Cut,
 }
 
-/// Serves connections on `threads` until `shutdown` completes, then lets running requests finish for at most `drain`.
+/// Serves connections by `service`, on `threads`, until `shutdown` completes, then lets running requests finish for at most `drain`.
 ///
 /// HTTP/1.1 and HTTP/2 by prior knowledge (RFC 9113, section 3.3) or, over TLS, by ALPN share the port. At the end clients
 /// are told to go (GOAWAY) while new connections are still taken for a moment; then the listener closes.
-pub async fn serve(
+pub async fn serve<S>(
     listener: TcpListener,
     threads: Threads,
-    router: Router,
+    service: S,
     tls: Option<Tls>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
     drain: Duration,
-) {
+) where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    S: Clone + Send + Sync + 'static,
+{
     let _follower = tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.follow(limits.reload))));
-    let server = Arc::new(Server { router, tls, limits });
+    let server = Arc::new(Server { service, tls, limits });
     let (phase, _) = watch::channel(Phase::Serve);
     let accept = async {
         let mut full = false;

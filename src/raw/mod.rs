@@ -59,7 +59,7 @@ async fn answer(images: &Images, request: &Parts, incoming: Incoming) -> Result<
         Place::Collection => {
             allow(&request.method, "POST", &[Method::POST])?;
             check_expect(request)?;
-            write::write(images, None, request, incoming).await
+            Box::pin(write::write(images, None, request, incoming)).await
         }
         Place::Image(segment) => {
             allow(
@@ -70,8 +70,9 @@ async fn answer(images: &Images, request: &Parts, incoming: Incoming) -> Result<
             let id = decode_id(segment)?;
             check_expect(request)?;
             match request.method {
-                Method::PUT => write::write(images, Some(id), request, incoming).await,
-                Method::DELETE => write::delete(images, id, request).await,
+                // In a box, since what they keep for later would be in every answer to a read.
+                Method::PUT => Box::pin(write::write(images, Some(id), request, incoming)).await,
+                Method::DELETE => Box::pin(write::delete(images, id, request)).await,
                 _ => read::read(images, &id, request).await,
             }
         }

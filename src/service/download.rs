@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream};
+use futures::stream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::convert::{image, int64};
@@ -59,7 +59,7 @@ pub(super) async fn open(
     images: &Images,
     request: &DownloadImageRequest,
     outlet: Option<&Outlet>,
-) -> Result<BoxStream<'static, Result<Part>>> {
+) -> Result<impl Stream<Item = Result<Part>> + Send + use<>> {
     let id = ImageId::from_name(&request.name, "name")?;
     let (manifest, blob) = images.read(&id).await?;
     let range = resolve(request.read_offset, request.read_limit, manifest.size)?;
@@ -73,7 +73,7 @@ pub(super) async fn open(
         chunk: None,
     };
     let chunks = blob.send(range, outlet).map_ok(Part::Chunk);
-    Ok(stream::once(async { Ok(Part::First(Box::new(first))) }).chain(chunks).boxed())
+    Ok(stream::once(async { Ok(Part::First(Box::new(first))) }).chain(chunks))
 }
 
 /// The items that answer one request of a `DownloadImages` stream; a failure is one of them.
@@ -88,7 +88,7 @@ pub(super) fn items(
     let request = DownloadImageRequest { name, read_offset, read_limit };
     async_stream::stream! {
         let mut parts = match open(&images, &request, outlet.as_ref()).await {
-            Ok(parts) => parts,
+            Ok(parts) => Box::pin(parts),
             Err(error) => {
                 yield failed(index, &error);
                 return;

@@ -5,15 +5,17 @@ mod download;
 mod uncopied;
 mod upload;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{map_request, map_response};
+use axum::body::Body;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
-use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt as _, service_fn};
 
 use crate::error::{Error, Result};
 use crate::image::id::ImageId;
@@ -24,6 +26,7 @@ use crate::io::Outlet;
 use crate::proto::DESCRIPTORS;
 use crate::proto::wirephoto::v1 as pb;
 use crate::proto::wirephoto::v1::image_service_server::{ImageService, ImageServiceServer};
+use crate::wire::Routes;
 use crate::wire::grpc::status;
 use convert::{image, label_change, present};
 use download::Part;
@@ -43,7 +46,7 @@ pub type HealthReporter = tonic_health::server::HealthReporter;
 /// The gRPC services of this server, and how to report their health.
 pub struct Services {
     /// Image service, health, and reflection if wanted.
-    pub routes: Router,
+    pub routes: Routes,
     /// Sets what `grpc.health.v1.Health` answers.
     pub health: HealthReporter,
 }
@@ -55,7 +58,7 @@ pub struct Services {
 pub async fn services(images: Images, reflection: bool, max_message_size: usize) -> Result<Services> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ImageServiceServer<Service>>().await;
-    let image_service = ImageServiceServer::new(Service { images })
+    let image_service = ImageServiceServer::new(Service { images: images.clone() })
         .accept_compressed(Gzip)
         .accept_compressed(Zstd)
         .accept_compressed(Deflate)
@@ -65,7 +68,7 @@ pub async fn services(images: Images, reflection: bool, max_message_size: usize)
         .max_decoding_message_size(max_message_size)
         .max_encoding_message_size(usize::MAX);
     let health_service = health_service.accept_compressed(Gzip).accept_compressed(Zstd).accept_compressed(Deflate);
-    let mut routes = Routes::new(image_service).add_service(health_service);
+    let mut routes = tonic::service::Routes::new(image_service).add_service(health_service);
     if reflection {
         let builder = || {
             tonic_reflection::server::Builder::configure()
@@ -79,19 +82,38 @@ pub async fn services(images: Images, reflection: bool, max_message_size: usize)
             .add_service(v1alpha.accept_compressed(Gzip).accept_compressed(Zstd).accept_compressed(Deflate));
     }
     let routes = routes.prepare().into_axum_router();
-    let routes = routes.layer(map_response(uncopied::filled)).layer(map_request(images_stay_as_they_are));
-    Ok(Services { routes, health })
+    let routes = service_fn(move |request| call(images.clone(), routes.clone(), request));
+    Ok(Services { routes: BoxCloneSyncService::new(routes), health })
 }
 
-/// Images are compressed already: whatever encoding the client takes, their bytes go out as they are.
-///
-/// tonic compresses every message of a stream or none, by the request's `grpc-accept-encoding`.
-async fn images_stay_as_they_are<B>(mut request: http::Request<B>) -> http::Request<B> {
-    let method = request.uri().path().strip_prefix("/wirephoto.v1.ImageService/");
-    if matches!(method, Some("DownloadImage" | "DownloadImages")) {
-        request.headers_mut().remove("grpc-accept-encoding");
+/// Images are compressed already: whatever encoding the client takes, their bytes go out as they are, and not by way of
+/// tonic, which copies. It would also compress every message of a stream or none, by `grpc-accept-encoding`.
+async fn call(
+    images: Images,
+    routes: Router,
+    mut request: http::Request<Body>,
+) -> Result<http::Response<Body>, Infallible> {
+    match request.uri().path().strip_prefix("/wirephoto.v1.ImageService/") {
+        Some("DownloadImage") if !request.headers().contains_key("grpc-encoding") => {
+            let answer = async |request, outlet| downloaded(&images, request, outlet).await;
+            return Ok(uncopied::answered(request, answer).await);
+        }
+        Some("DownloadImage" | "DownloadImages") => {
+            request.headers_mut().remove("grpc-accept-encoding");
+        }
+        _ => {}
     }
-    request
+    routes.oneshot(request).await.map(uncopied::filled)
+}
+
+/// The messages of a download.
+async fn downloaded(
+    images: &Images,
+    request: pb::DownloadImageRequest,
+    outlet: Option<Outlet>,
+) -> Result<uncopied::Messages, Status> {
+    let parts = download::open(images, &request, outlet.as_ref()).await.map_err(|error| status(&error))?;
+    Ok(parts.map_ok(Part::message).map_err(|error| status(&error)).boxed())
 }
 
 /// Says that nothing new should be sent here.
@@ -157,9 +179,7 @@ impl ImageService for Service {
 
     async fn download_image(&self, request: Request<pb::DownloadImageRequest>) -> Answer<Self::DownloadImageStream> {
         let outlet = request.extensions().get::<Outlet>().cloned();
-        let request = request.into_inner();
-        let parts = download::open(&self.images, &request, outlet.as_ref()).await.map_err(|error| status(&error))?;
-        Ok(uncopied::answer(parts.map_ok(Part::message).map_err(|error| status(&error)).boxed()))
+        Ok(uncopied::answer(downloaded(&self.images, request.into_inner(), outlet).await?))
     }
 
     type DownloadImagesStream = BoxStream<'static, Result<pb::DownloadImagesResponse, Status>>;

@@ -10,13 +10,15 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt as _};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
+use http_body_util::BodyExt as _;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use tonic::Status;
 
-use crate::wire::envelope::{HEAD_LEN, put_head};
+use crate::io::Outlet;
+use crate::wire::envelope::{Deframer, HEAD_LEN, put_head};
 
 /// Longest beginning of a message that holds a chunk: six keys and numbers at most, and the envelope.
 const BEGINNING: usize = 64;
@@ -66,7 +68,7 @@ impl Uncopied {
 #[derive(Clone)]
 struct Waiting(Arc<Mutex<Option<Messages>>>);
 
-type Messages = BoxStream<'static, Result<Uncopied, Status>>;
+pub(super) type Messages = BoxStream<'static, Result<Uncopied, Status>>;
 
 /// The answer without messages that these wait in.
 pub(super) fn answer<T>(messages: Messages) -> tonic::Response<BoxStream<'static, Result<T, Status>>>
@@ -78,14 +80,59 @@ where
     response
 }
 
+/// The answer to a request of one message that is not compressed. tonic has no part in it: what it makes ready for each call,
+/// two buffers among it, would take a small image as long as all the rest.
+pub(super) async fn answered<Q>(
+    request: Request<Body>,
+    answer: impl AsyncFnOnce(Q, Option<Outlet>) -> Result<Messages, Status>,
+) -> Response<Body>
+where
+    Q: Message + Default,
+{
+    let outlet = request.extensions().get().cloned();
+    let messages = match only_message(request.into_body()).await {
+        Ok(message) => answer(message, outlet).await,
+        Err(status) => Err(status),
+    };
+    match messages {
+        Ok(messages) => {
+            let mut response = Response::new(body(messages));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            response
+        }
+        Err(status) => status.into_http(),
+    }
+}
+
+/// The message of a request, which was checked to have no more than one, and that one whole.
+async fn only_message<Q: Message + Default>(mut body: Body) -> Result<Q, Status> {
+    let mut deframer = Deframer::default();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(|error| Status::from_error(error.into()))?.into_data() {
+            deframer.push(data);
+        }
+    }
+    match deframer.next_message() {
+        Some((0, message)) => Q::decode(message).map_err(|error| Status::internal(error.to_string())),
+        Some(_) => {
+            Err(Status::internal("the message says that it is compressed, and `grpc-encoding` does not say how"))
+        }
+        None => Err(Status::internal("the request has no message")),
+    }
+}
+
 /// The answer with the messages that wait in it, if any do.
-pub(super) async fn filled(mut response: Response<Body>) -> Response<Body> {
+pub(super) fn filled(mut response: Response<Body>) -> Response<Body> {
     let waiting = response.extensions_mut().remove::<Waiting>();
     let messages = waiting.and_then(|Waiting(messages)| messages.lock().unwrap_or_else(PoisonError::into_inner).take());
     match messages {
         None => response,
-        Some(messages) => response.map(|_| Body::new(Filled { messages: Some(messages), end: Bytes::new() })),
+        Some(messages) => response.map(|_| body(messages)),
     }
+}
+
+fn body(messages: Messages) -> Body {
+    Body::new(Filled { messages: Some(messages), end: Bytes::new() })
 }
 
 struct Filled {
@@ -126,7 +173,6 @@ impl http_body::Body for Filled {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -168,7 +214,7 @@ mod tests {
         let (_, _, extensions) = answer::<()>(futures::stream::iter(messages).boxed()).into_parts();
         let mut response = Response::new(Body::empty());
         *response.extensions_mut() = extensions;
-        let body = filled(response).await.into_body();
+        let body = filled(response).into_body();
         let all = body.collect().await.unwrap();
         let trailers = all.trailers().unwrap().clone();
         (all.to_bytes().to_vec(), trailers)
@@ -189,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn other_answers_stay() {
-        let body = filled(Response::new(Body::from("as it was"))).await.into_body();
+        let body = filled(Response::new(Body::from("as it was"))).into_body();
         assert_eq!(body.collect().await.unwrap().to_bytes(), "as it was");
     }
 }

@@ -80,6 +80,14 @@ impl Blob {
         self.size
     }
 
+    /// The bytes of `range`, if they are in memory and few.
+    pub(crate) fn at_hand(&self, range: &Range<u64>) -> Option<Bytes> {
+        let Source::Memory(bytes) = &self.source else { return None };
+        let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+        let few = range.start <= range.end && range.len() <= MEMORY_PIECE && range.end <= bytes.len();
+        few.then(|| bytes.slice(range))
+    }
+
     /// Exactly the bytes of `range`, in pieces.
     ///
     /// # Errors
@@ -107,10 +115,10 @@ impl Blob {
             }
             .map_err(|error| told_io(error, Doing::Reading))
             .boxed(),
+            // Ranges were checked against `size`, which is the length of these bytes.
             Source::Memory(bytes) => {
-                // Ranges were checked against `size`, which is the length of these bytes.
                 let bytes = bytes.slice(range.start as usize..range.end as usize);
-                stream::iter(in_pieces(bytes).map(Ok)).boxed()
+                return stream::iter(in_pieces(bytes).map(Ok)).boxed();
             }
             Source::Cloud(objects, path) => ranged(objects.clone(), path.clone(), range),
         };

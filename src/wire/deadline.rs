@@ -9,7 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Wire;
 use super::envelope::Heads;
@@ -117,15 +117,16 @@ fn ended(response: Response<Body>, deadline: Deadline, end: End, heads: Option<H
         if body.is_end_stream() {
             return body;
         }
-        let sleep = Box::pin(tokio::time::sleep_until(deadline.0));
-        Body::new(Bounded { body: Some(body), sleep, over: false, end, heads })
+        Body::new(Bounded { body: Some(body), deadline, sleep: None, over: false, end, heads })
     })
 }
 
 struct Bounded {
     /// `None` once the deadline has passed: nothing works on for it.
     body: Option<Body>,
-    sleep: Pin<Box<Sleep>>,
+    deadline: Deadline,
+    /// Wakes whoever waits for the body.
+    sleep: Option<Pin<Box<Sleep>>>,
     over: bool,
     end: End,
     /// Where in its messages the body is, if it has any.
@@ -139,12 +140,18 @@ impl http_body::Body for Bounded {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
-        this.over = this.over || this.sleep.as_mut().poll(cx).is_ready();
+        this.over = this.over || this.deadline.0 <= Instant::now();
         let within = this.heads.as_ref().is_some_and(|heads| !heads.between_messages());
         if !this.over || within {
             match Pin::new(body).poll_frame(cx) {
                 Poll::Pending if this.over => {}
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(this.deadline.0)));
+                    this.over = sleep.as_mut().poll(cx).is_ready();
+                    if !this.over {
+                        return Poll::Pending;
+                    }
+                }
                 Poll::Ready(frame) => {
                     let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
                     if let (Some(heads), Some(data)) = (&mut this.heads, data) {

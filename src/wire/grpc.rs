@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
@@ -26,7 +25,7 @@ use super::grpc_json::{FromProto, to_proto};
 use super::metadata::{check_binary, with_trailers};
 use super::method::{Kind, Method};
 use super::status::library_status;
-use super::{Codec, Limits};
+use super::{Codec, Limits, Routes};
 use crate::error::{Error, Reason};
 
 /// Media type of gRPC with messages as protobuf serialises them.
@@ -46,14 +45,14 @@ pub fn codec(content_type: &str) -> Option<Codec> {
 /// The gRPC services, behind their checks.
 #[derive(Clone)]
 pub struct Grpc {
-    routes: Router,
+    routes: Routes,
     methods: Arc<HashMap<&'static str, &'static Method>>,
     limits: Limits,
 }
 
 impl Grpc {
     /// `routes` are tonic's.
-    pub fn new(routes: Router, tables: &[&'static [Method]], limits: Limits) -> Self {
+    pub fn new(routes: Routes, tables: &[&'static [Method]], limits: Limits) -> Self {
         let methods = tables.iter().flat_map(|table| table.iter()).map(|method| (method.path, method)).collect();
         Self { routes, methods: Arc::new(methods), limits }
     }

@@ -27,9 +27,13 @@ pub mod status;
 pub mod text;
 pub mod validator;
 
-use axum::Router;
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, header};
+use tower::Service;
+use tower::util::BoxCloneSyncService;
 
 use crate::error::Error;
 use crate::io::Outlet;
@@ -128,9 +132,14 @@ pub fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// gRPC services, as tonic serves them.
+pub type Routes = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
 /// Every RPC wire in front of one set of services.
 #[derive(Clone)]
-pub struct Wires {
+pub struct Wires(Arc<Inner>);
+
+struct Inner {
     grpc: Grpc,
     rest: Rest,
     gathered: Budget,
@@ -160,20 +169,25 @@ impl Wires {
     ///
     /// # Errors
     /// A path template of a table does not parse.
-    pub fn new(routes: Router, tables: &[&'static [Method]], limits: Limits) -> Result<Self, String> {
-        let grpc = Grpc::new(routes, tables, limits);
+    pub fn new<S>(routes: S, tables: &[&'static [Method]], limits: Limits) -> Result<Self, String>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
+        S: Clone + Send + Sync + 'static,
+    {
+        let grpc = Grpc::new(BoxCloneSyncService::new(routes), tables, limits);
         let rest = Rest::new(grpc.clone(), tables, limits.json_body)?;
-        Ok(Self { grpc, rest, gathered: Budget::new(limits.gathered) })
+        Ok(Self(Arc::new(Inner { grpc, rest, gathered: Budget::new(limits.gathered) })))
     }
 
     /// Answers one request of any RPC wire.
     pub async fn call(self, mut request: Request<Body>) -> Response<Body> {
+        let Inner { grpc, rest, gathered } = &*self.0;
         let content_type = media_type(request.headers());
         let path = request.uri().path();
-        let method = self.grpc.method(path);
+        let method = grpc.method(path);
         let wire = Spoken::of(path, method.is_some(), &content_type).wire;
         if method.is_none_or(|method| method.kind.one_request()) {
-            request = request.map(|body| self.gathered.count(body));
+            request = request.map(|body| gathered.count(body));
         }
         if !matches!(wire, Wire::Grpc | Wire::GrpcWeb) {
             // What it sends is made of what it reads.
@@ -181,12 +195,12 @@ impl Wires {
         }
         match wire {
             Wire::Grpc => match grpc::codec(&content_type) {
-                Some(codec) => self.grpc.call(codec, request).await,
+                Some(codec) => grpc.clone().call(codec, request).await,
                 None => grpc::unsupported_type(&content_type),
             },
-            Wire::GrpcWeb => grpc_web::call(self.grpc, &content_type, request).await,
-            Wire::Connect => connect::call(self.grpc, &content_type, request).await,
-            Wire::Rest | Wire::Bytes | Wire::Page => self.rest.call(&content_type, request).await,
+            Wire::GrpcWeb => grpc_web::call(grpc.clone(), &content_type, request).await,
+            Wire::Connect => connect::call(grpc.clone(), &content_type, request).await,
+            Wire::Rest | Wire::Bytes | Wire::Page => rest.call(&content_type, request).await,
         }
     }
 }

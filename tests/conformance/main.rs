@@ -32,9 +32,9 @@ async fn main() {
     let tls = wanted.use_tls.then(|| tls(&wanted, folder.path()));
     let pem_cert = wanted.server_creds.map(|creds| creds.cert).unwrap_or_default();
     answer(&ServerCompatResponse { host: addr.ip().to_string(), port: addr.port().into(), pem_cert });
-    let router = conformance::router(limits);
+    let service = conformance::wires(limits);
     let threads = net::Threads::start().unwrap();
-    net::serve(listener, threads, router, tls, net::Limits::default(), std::future::pending(), Duration::ZERO).await;
+    net::serve(listener, threads, service, tls, net::Limits::default(), std::future::pending(), Duration::ZERO).await;
 }
 
 fn tls(wanted: &ServerCompatRequest, folder: &Path) -> Tls {

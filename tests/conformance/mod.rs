@@ -2,10 +2,10 @@
 
 mod service;
 
-use axum::Router;
-use axum::extract::Request;
+use futures::FutureExt as _;
 use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
-use wirephoto::guard::{self, Access, Origins, Policy};
+use tower::service_fn;
+use wirephoto::guard::{self, Access, Answers, Origins, Policy};
 use wirephoto::wire::{Limits, Wires};
 
 use proto::conformance_service_server::ConformanceServiceServer;
@@ -25,7 +25,7 @@ pub mod proto {
 }
 
 /// Every wire in front of the service.
-pub fn router(limits: Limits) -> Router {
+pub fn wires(limits: Limits) -> impl Answers {
     let service = ConformanceServiceServer::new(service::Conformance)
         .accept_compressed(Gzip)
         .accept_compressed(Zstd)
@@ -36,7 +36,7 @@ pub fn router(limits: Limits) -> Router {
         .max_decoding_message_size(limits.message);
     let routes = tonic::service::Routes::new(service).prepare().into_axum_router();
     let wires = Wires::new(routes, TABLES, limits).unwrap();
-    let router = Router::new().fallback(move |request: Request| wires.clone().call(request));
+    let all = service_fn(move |request| wires.clone().call(request).map(Ok));
     let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
-    guard::around(router, policy, TABLES)
+    guard::around(all, policy, TABLES)
 }

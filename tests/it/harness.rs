@@ -16,7 +16,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
-use wirephoto::guard::{Access, Origins, Policy};
+use wirephoto::guard::{Access, Answers, Origins, Policy};
 use wirephoto::image::{Images, Limits};
 use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
 use wirephoto::server::{self, App, Threads};
@@ -199,15 +199,23 @@ pub fn pieces(bytes: &Bytes) -> Vec<Bytes> {
 }
 
 /// Serves the routes on a port of their own, for as long as the test runs.
-pub async fn listen(router: axum::Router) -> SocketAddr {
-    listen_with(router, None).await
+pub async fn listen(service: impl Answers) -> SocketAddr {
+    listen_with(service, None).await
 }
 
-pub async fn listen_with(router: axum::Router, tls: Option<wirephoto::net::Tls>) -> SocketAddr {
+pub async fn listen_with(service: impl Answers, tls: Option<wirephoto::net::Tls>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let limits = wirephoto::net::Limits::default();
     let threads = Threads::start().unwrap();
-    tokio::spawn(wirephoto::net::serve(listener, threads, router, tls, limits, std::future::pending(), Duration::ZERO));
+    tokio::spawn(wirephoto::net::serve(
+        listener,
+        threads,
+        service,
+        tls,
+        limits,
+        std::future::pending(),
+        Duration::ZERO,
+    ));
     addr
 }

@@ -17,7 +17,7 @@ const CLIENT_STREAM: &str = "/connectrpc.conformance.v1.ConformanceService/Clien
 
 /// The service that answers with whatever metadata it is asked for, and tells what it was sent.
 async fn echo() -> SocketAddr {
-    listen(conformance::router(Limits::default())).await
+    listen(conformance::wires(Limits::default())).await
 }
 
 fn header(name: &str, values: &[&str]) -> pb::Header {

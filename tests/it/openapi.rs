@@ -164,7 +164,7 @@ async fn without_reflection_there_is_neither_document_nor_page() {
         let store = Store::open("memory:", false).await.unwrap();
         let images = Images::open(store, Limits { max_image_size: 1 << 20 }).await.unwrap();
         let app = App::new(images, open_policy(), reflection).await.unwrap();
-        let addr = listen(server::router(&app).unwrap()).await;
+        let addr = listen(server::service(&app).unwrap()).await;
         let expected = if reflection { StatusCode::OK } else { StatusCode::NOT_FOUND };
         for path in ["/openapi.json", "/docs"] {
             let answer = reqwest::get(format!("http://{addr}{path}")).await.unwrap();

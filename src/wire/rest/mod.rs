@@ -29,7 +29,6 @@ use stream::Form;
 const JSON: &str = "application/json";
 
 /// The JSON routes of every table.
-#[derive(Clone)]
 pub struct Rest {
     grpc: Grpc,
     routes: Arc<[(Template, Route)]>,
@@ -80,7 +79,7 @@ impl Rest {
     }
 
     /// Answers one request. `content_type` has no parameters.
-    pub async fn call(self, content_type: &str, request: Request<Body>) -> Response<Body> {
+    pub async fn call(&self, content_type: &str, request: Request<Body>) -> Response<Body> {
         let (route, bindings) = match self.route(request.method(), request.uri().path()) {
             Ok(found) => found,
             Err(refusal) => return *refusal,
