@@ -22,7 +22,7 @@ const SWIFT: usize = 8 << 20;
 const STALL: Duration = Duration::from_millis(20);
 /// Pieces of one system call.
 const SLICES: usize = 256;
-/// Part of a file for which a system call of its own is worth while.
+/// Part of a file for which a system call of its own is worth while; of so much, packets had better be full.
 const WORTH_SENDING: usize = 256 << 10;
 /// Room for copied bytes that is kept while nothing waits.
 const KEPT_ROOM: usize = 8 << 10;
@@ -30,8 +30,9 @@ const KEPT_ROOM: usize = 8 << 10;
 /// A socket that gathers, once it is told to.
 ///
 /// HTTP/2 libraries write a frame and flush it, one after the other, and flush once more when there is no frame left. So a
-/// flush that follows a write is put off, and the next one is not. Whoever was told "flushed" may never ask again:
-/// therefore each flush that is put off wakes its task, and reading sends what waits too.
+/// flush that follows a write is put off, and the next one is not; the last packet of much waits for one more, since by then
+/// the next part of the answer may have come to share it. Whoever was told "flushed" may never ask again: therefore each
+/// flush that is put off wakes its task, and reading sends what waits too.
 ///
 /// Before it is told to, it only keeps the few bytes around a part of a file, so that they share packets with it.
 #[derive(Debug)]
@@ -44,14 +45,14 @@ pub(crate) struct Gathering<S> {
     copied: BytesMut,
     /// Bytes of both.
     len: usize,
-    /// Whether nothing was written since the last flush.
-    flushed: bool,
+    /// Flushes since the last write that were put off.
+    put_off: u8,
     /// Bytes sent since the last stall, as far as [`SWIFT`].
     run: usize,
     /// Whether the peer takes frames that are worth sending by themselves.
     large: bool,
-    /// Whether a part of a file was the last that was passed on.
-    after_file: bool,
+    /// Whether packets wait until they are full.
+    corked: bool,
     /// Since when the socket has taken nothing.
     blocked: Option<Instant>,
 }
@@ -66,10 +67,10 @@ impl<S: Socket> Gathering<S> {
             waiting: VecDeque::new(),
             copied: BytesMut::new(),
             len: 0,
-            flushed: true,
+            put_off: 1,
             run: 0,
             large: false,
-            after_file: false,
+            corked: false,
             blocked: None,
         }
     }
@@ -82,7 +83,7 @@ impl<S: Socket> Gathering<S> {
     /// Makes room for the next write.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.len >= LIMIT
-            && let Poll::Ready(Err(error)) = self.poll_send(cx, false)
+            && let Poll::Ready(Err(error)) = self.poll_send(cx)
         {
             return Poll::Ready(Err(error));
         }
@@ -92,7 +93,7 @@ impl<S: Socket> Gathering<S> {
 
     fn take(&mut self, slice: &[u8]) {
         self.len += slice.len();
-        self.flushed = false;
+        self.put_off = 0;
         self.large |= is_worth_sending(slice);
         match self.outlet.claim(slice) {
             Some(kept) => {
@@ -113,19 +114,26 @@ impl<S: Socket> Gathering<S> {
         let of_file = |(at, slice): (usize, &IoSlice<'_>)| Some((at, self.outlet.claim(slice)?.file?));
         let file = slices.iter().enumerate().find_map(of_file);
         if let Some((0, (origin, offset))) = file {
-            ready!(self.poll_send(cx, true))?;
-            self.after_file = true;
+            self.put_off = 0;
+            self.cork(true);
+            ready!(self.poll_send(cx))?;
             return self.socket.poll_send_file(cx, &origin.file, offset, slices[0].len());
         }
         let first = &slices[..file.as_ref().map_or(slices.len(), |(before, _)| *before)];
         let len: usize = first.iter().map(|slice| slice.len()).sum();
-        let after_file = std::mem::take(&mut self.after_file);
-        if (file.is_some() || after_file) && len < WORTH_KEEPING {
+        if (file.is_some() || self.corked) && len < WORTH_KEEPING {
             first.iter().for_each(|slice| self.take(slice));
             return Poll::Ready(Ok(len));
         }
-        ready!(self.poll_send(cx, true))?;
+        ready!(self.poll_send(cx))?;
         Pin::new(&mut self.socket).poll_write_vectored(cx, first)
+    }
+
+    /// Packets are full until the next flush that is not put off.
+    fn cork(&mut self, cork: bool) {
+        if std::mem::replace(&mut self.corked, cork) != cork {
+            self.socket.set_cork(cork);
+        }
     }
 
     fn seal(&mut self) {
@@ -134,11 +142,14 @@ impl<S: Socket> Gathering<S> {
         }
     }
 
-    /// Sends all that waits, before `more` if there is more to send at once.
-    fn poll_send(&mut self, cx: &mut Context<'_>, more: bool) -> Poll<io::Result<()>> {
+    /// Sends all that waits.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.seal();
+        if self.len >= WORTH_SENDING {
+            self.cork(true);
+        }
         while self.len > 0 {
-            let Poll::Ready(sent) = self.poll_some(cx, more) else {
+            let Poll::Ready(sent) = self.poll_some(cx) else {
                 self.blocked.get_or_insert_with(Instant::now);
                 return Poll::Pending;
             };
@@ -166,43 +177,41 @@ impl<S: Socket> Gathering<S> {
     }
 
     /// Sends the first of what waits.
-    fn poll_some(&mut self, cx: &mut Context<'_>, more: bool) -> Poll<io::Result<usize>> {
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
-            self.check()?;
+            if self.outlet.is_given_up() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let apart = |claim: &Claim| claim.file.is_some() && is_worth_sending(&claim.bytes);
             let sent = match self.waiting.front() {
-                Some(Claim { bytes, file: Some((origin, offset)) }) if is_worth_sending(bytes) => {
+                Some(claim @ Claim { bytes, file: Some((origin, offset)) }) if apart(claim) => {
                     ready!(self.socket.poll_send_file(cx, &origin.file, *offset, bytes.len()))
                 }
                 _ => {
+                    let together = self.waiting.iter().take(SLICES).take_while(|claim| !apart(claim)).count();
+                    // The rest of a page that was cut off reads as zeros.
+                    self.check(together)?;
                     let mut slices = [IoSlice::new(&[]); SLICES];
-                    let apart = |claim: &Claim| claim.file.is_some() && is_worth_sending(&claim.bytes);
-                    let together = self.waiting.iter().take_while(|claim| !apart(claim));
-                    let count =
-                        slices.iter_mut().zip(together).map(|(slice, claim)| *slice = IoSlice::new(&claim.bytes));
-                    let count = count.count();
-                    if more || count < self.waiting.len() {
-                        ready!(self.socket.poll_write_more(cx, &slices[..count]))
-                    } else {
-                        ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count]))
-                    }
+                    slices.iter_mut().zip(&self.waiting).for_each(|(slice, claim)| *slice = IoSlice::new(&claim.bytes));
+                    ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..together]))
                 }
             };
             // Where a file was cut off since it was looked at, looking again tells.
             match sent {
-                Err(error) if is_missing(&error) && self.check()? => {}
+                Err(error) if is_missing(&error) && self.check(self.waiting.len())? => {}
                 sent => return Poll::Ready(sent),
             }
         }
     }
 
-    /// Puts zeros in place of what is no longer in its file, and says whether it did. Whoever lent it gives an error in place
-    /// of what follows; where nothing follows, this is one.
+    /// Puts zeros in place of what is no longer in its file, among the first `count` that wait, and says whether it did. Whoever
+    /// lent it gives an error in place of what follows; where nothing follows, this is one.
     ///
     /// A frame that was begun has to be ended, for the sake of the other streams of the connection.
-    fn check(&mut self) -> io::Result<bool> {
+    fn check(&mut self, count: usize) -> io::Result<bool> {
         let mut looked_at = None;
         let mut mended = false;
-        for claim in &mut self.waiting {
+        for claim in self.waiting.iter_mut().take(count) {
             let Some((origin, offset)) = &claim.file else { continue };
             let end = offset + claim.bytes.len() as u64;
             // Pieces of one file are looked at once.
@@ -219,7 +228,7 @@ impl<S: Socket> Gathering<S> {
                 mended = true;
             }
         }
-        if self.outlet.is_given_up() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(mended) }
+        Ok(mended)
     }
 
     /// Takes off what was sent.
@@ -250,7 +259,7 @@ impl<S: Socket> AsyncRead for Gathering<S> {
         let this = self.get_mut();
         if this.len > 0 {
             // A failure shows at the next flush; what the peer has sent can be read all the same.
-            let _ = this.poll_send(cx, false);
+            let _ = this.poll_send(cx);
         }
         Pin::new(&mut this.socket).poll_read(cx, buffer)
     }
@@ -281,17 +290,21 @@ impl<S: Socket> AsyncWrite for Gathering<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !std::mem::replace(&mut this.flushed, true) && this.len < LIMIT {
+        if this.put_off > 0 || this.len >= LIMIT {
+            ready!(this.poll_send(cx))?;
+        }
+        if this.put_off == 0 || this.put_off == 1 && this.corked {
+            this.put_off += 1;
             cx.waker().wake_by_ref();
             return Poll::Ready(Ok(()));
         }
-        ready!(this.poll_send(cx, false))?;
+        this.cork(false);
         Pin::new(&mut this.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx, false))?;
+        ready!(this.poll_send(cx))?;
         Pin::new(&mut this.socket).poll_shutdown(cx)
     }
 }

@@ -16,6 +16,8 @@ use super::outlet::{Origin, Outlet};
 
 /// Bytes given at a time.
 const PIECE: u64 = 1 << 20;
+/// So far ahead it is looked whether the file is cached.
+const AHEAD: u64 = 4 << 20;
 /// Fewer bytes are read and not mapped.
 const WORTH_MAPPING: u64 = 64 << 10;
 /// Maps begin at a multiple of this; no system has larger pages.
@@ -26,7 +28,7 @@ const PAGE: u64 = 64 << 10;
 /// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`], as one does that was cut off after its bytes
 /// were given and before they were sent; an error ends the stream. After the last piece, sending fails instead.
 pub(crate) fn lent(file: Arc<File>, range: Range<u64>, outlet: Outlet) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let state = Lending { map: None, origin: Arc::new(Origin::new(file)), range, outlet };
+    let state = Lending { map: None, cached: 0, origin: Arc::new(Origin::new(file)), range, outlet };
     stream::try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|piece| (piece, state))) })
 }
 
@@ -36,6 +38,8 @@ struct Lending {
     range: Range<u64>,
     /// What is mapped and not given yet.
     map: Option<Bytes>,
+    /// Up to here the kernel had the file in its cache.
+    cached: u64,
     outlet: Outlet,
 }
 
@@ -61,9 +65,14 @@ impl Lending {
         if origin.reach()? < end {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if !file::is_cached(&origin.file, &(start..end)) {
-            let file = Arc::clone(&origin.file);
-            task::spawn_blocking(move || file::warm(&file, start..end)).await.map_err(io::Error::other)??;
+        if end > self.cached {
+            let ahead = whole.min(start + AHEAD);
+            if file::is_cached(&origin.file, &(start..ahead)) {
+                self.cached = ahead;
+            } else if !file::is_cached(&origin.file, &(start..end)) {
+                let file = Arc::clone(&origin.file);
+                task::spawn_blocking(move || file::warm(&file, start..end)).await.map_err(io::Error::other)??;
+            }
         }
         let mut rest = match self.map.take() {
             Some(rest) => rest,

@@ -1,10 +1,13 @@
 //! Sockets that may send from a file by themselves.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::io;
+#[cfg(target_os = "linux")]
+use std::task::ready;
+use std::task::{Context, Poll};
 
+#[cfg(target_os = "linux")]
+use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -23,10 +26,9 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
-    /// Writes what will be followed by more at once: they may share a packet.
-    fn poll_write_more(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(self).poll_write_vectored(cx, slices)
-    }
+    /// Whether packets wait until they are full: more will follow at once. Where it does not, the kernel sends what it has
+    /// after 200 ms.
+    fn set_cork(&mut self, _cork: bool) {}
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -44,30 +46,19 @@ impl Socket for TcpStream {
         offset: u64,
         count: usize,
     ) -> Poll<io::Result<usize>> {
-        match ready!(poll_when_writable(self, cx, || send_file(self, file, offset, count))) {
-            Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            sent => Poll::Ready(sent),
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            match self.try_io(Interest::WRITABLE, || send_file(self, file, offset, count)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                sent => return Poll::Ready(sent),
+            }
         }
     }
 
-    fn poll_write_more(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let socket = socket2::SockRef::from(&*self);
-        poll_when_writable(self, cx, || socket.send_vectored_with_flags(slices, libc::MSG_MORE | libc::MSG_NOSIGNAL))
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn poll_when_writable(
-    socket: &TcpStream,
-    cx: &mut Context<'_>,
-    write: impl Fn() -> io::Result<usize>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(socket.poll_write_ready(cx))?;
-        match socket.try_io(tokio::io::Interest::WRITABLE, &write) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            done => return Poll::Ready(done),
-        }
+    fn set_cork(&mut self, cork: bool) {
+        // A socket that refuses is broken, and the next write will say so.
+        let _ = socket2::SockRef::from(&*self).set_tcp_cork(cork);
     }
 }
 

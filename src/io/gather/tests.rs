@@ -237,9 +237,16 @@ async fn a_cut_at_any_byte_ends_both_sides() {
 
 /// Takes everything at once, and counts the calls.
 #[derive(Default)]
-struct Counter(Vec<usize>);
+struct Counter {
+    calls: Vec<usize>,
+    corked: bool,
+}
 
-impl Socket for Counter {}
+impl Socket for Counter {
+    fn set_cork(&mut self, cork: bool) {
+        self.corked = cork;
+    }
+}
 
 impl AsyncRead for Counter {
     fn poll_read(self: Pin<&mut Self>, _cx: &mut Context<'_>, _buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -258,7 +265,7 @@ impl AsyncWrite for Counter {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let count = slices.iter().map(|slice| slice.len()).sum();
-        self.0.push(count);
+        self.calls.push(count);
         Poll::Ready(Ok(count))
     }
 
@@ -284,14 +291,14 @@ fn a_flush_put_off_wakes_and_reading_sends() {
     for turn in 1..=3 {
         write(&mut socket, &mut cx, b"frame");
         assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
-        assert_eq!((woken.load(Ordering::Relaxed), socket.socket.0.len()), (turn, 0));
+        assert_eq!((woken.load(Ordering::Relaxed), socket.socket.calls.len()), (turn, 0));
     }
     assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
-    assert_eq!(socket.socket.0, [15]);
+    assert_eq!(socket.socket.calls, [15]);
     write(&mut socket, &mut cx, b"more");
     let mut space = [0; 8];
     assert!(Pin::new(&mut socket).poll_read(&mut cx, &mut ReadBuf::new(&mut space)).is_pending());
-    assert_eq!(socket.socket.0, [15, 4]);
+    assert_eq!(socket.socket.calls, [15, 4]);
 }
 
 #[test]
@@ -304,7 +311,28 @@ fn what_waits_is_bounded() {
         write(&mut socket, &mut cx, &frame);
         assert!(socket.len <= LIMIT);
     }
-    assert_eq!(socket.socket.0, [LIMIT; 3]);
+    assert_eq!(socket.socket.calls, [LIMIT; 3]);
+}
+
+#[test]
+fn packets_are_full_until_a_flush_is_not_put_off() {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut socket = Gathering::new(Counter::default(), Outlet::default());
+    socket.gather();
+    let frame = vec![0; 16 << 10];
+    for _ in 0..64 {
+        write(&mut socket, &mut cx, &frame);
+    }
+    for (sent, corked) in [(LIMIT, true), (LIMIT, true), (LIMIT, false)] {
+        assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
+        assert_eq!((socket.socket.calls.iter().sum::<usize>(), socket.socket.corked), (sent, corked));
+    }
+    write(&mut socket, &mut cx, b"a small answer");
+    for _ in 0..2 {
+        assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
+        assert!(!socket.socket.corked);
+    }
+    assert_eq!(socket.socket.calls.last(), Some(&14));
 }
 
 #[test]
@@ -312,7 +340,7 @@ fn before_it_gathers_it_is_the_socket() {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut socket = Gathering::new(Counter::default(), Outlet::default());
     write(&mut socket, &mut cx, b"HTTP/1.1");
-    assert_eq!(socket.socket.0, [8]);
+    assert_eq!(socket.socket.calls, [8]);
 }
 
 struct Count(AtomicUsize);
