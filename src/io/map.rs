@@ -14,21 +14,26 @@ use tokio::task;
 use super::file;
 use super::outlet::{Origin, Outlet};
 
-/// Bytes given at a time.
-const PIECE: u64 = 1 << 20;
 /// So far ahead it is looked whether the file is cached.
 const AHEAD: u64 = 4 << 20;
+/// Bytes given at most where it is not: they are read first.
+const COLD_PIECE: u64 = 1 << 20;
 /// Fewer bytes are read and not mapped.
 const WORTH_MAPPING: u64 = 64 << 10;
 /// Maps begin at a multiple of this; no system has larger pages.
 const PAGE: u64 = 64 << 10;
 
-/// The bytes of `range`, lent at `outlet`, for a socket whose bytes the kernel alone reads.
+/// The bytes of `range` in pieces of at most `piece` bytes, lent at `outlet`, for a socket whose bytes the kernel alone reads.
 ///
 /// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`], as one does that was cut off after its bytes
 /// were given and before they were sent; an error ends the stream. After the last piece, sending fails instead.
-pub(crate) fn lent(file: Arc<File>, range: Range<u64>, outlet: Outlet) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let state = Lending { map: None, cached: 0, origin: Arc::new(Origin::new(file)), range, outlet };
+pub(crate) fn lent(
+    file: Arc<File>,
+    range: Range<u64>,
+    piece: u64,
+    outlet: Outlet,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let state = Lending { origin: Arc::new(Origin::new(file)), range, piece, map: None, cached: 0, outlet };
     stream::try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|piece| (piece, state))) })
 }
 
@@ -36,6 +41,7 @@ struct Lending {
     origin: Arc<Origin>,
     /// What was not given yet.
     range: Range<u64>,
+    piece: u64,
     /// What is mapped and not given yet.
     map: Option<Bytes>,
     /// Up to here the kernel had the file in its cache.
@@ -45,15 +51,29 @@ struct Lending {
 
 impl Lending {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let start = self.range.start;
-        if start >= self.range.end {
+        let Range { start, end: whole } = self.range;
+        if start >= whole {
             return Ok(None);
         }
-        let whole = self.range.end;
         let reads = self.outlet.is_swift() || self.map.is_none() && whole - start < WORTH_MAPPING;
-        let end = whole.min(start + if reads { file::PIECE } else { PIECE });
-        self.range.start = end;
+        let mut end = whole.min(start + if reads { file::PIECE } else { self.piece });
         let origin = &self.origin;
+        if !reads {
+            if origin.reach()? < end {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if end > self.cached && file::is_cached(&origin.file, &(start..whole.min(start + AHEAD))) {
+                self.cached = start + AHEAD;
+            }
+            if end > self.cached {
+                end = end.min(start + COLD_PIECE);
+                if !file::is_cached(&origin.file, &(start..end)) {
+                    let file = Arc::clone(&origin.file);
+                    task::spawn_blocking(move || file::warm(&file, start..end)).await.map_err(io::Error::other)??;
+                }
+            }
+        }
+        self.range.start = end;
         let sound = if end == whole { origin.end() } else { !origin.is_damaged() };
         if !sound {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -62,18 +82,6 @@ impl Lending {
             self.map = None;
             return file::read(&origin.file, start..end).await.map(Some);
         }
-        if origin.reach()? < end {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if end > self.cached {
-            let ahead = whole.min(start + AHEAD);
-            if file::is_cached(&origin.file, &(start..ahead)) {
-                self.cached = ahead;
-            } else if !file::is_cached(&origin.file, &(start..end)) {
-                let file = Arc::clone(&origin.file);
-                task::spawn_blocking(move || file::warm(&file, start..end)).await.map_err(io::Error::other)??;
-            }
-        }
         let mut rest = match self.map.take() {
             Some(rest) => rest,
             None => {
@@ -81,7 +89,7 @@ impl Lending {
                 self.outlet.lend_map(bytes, Arc::clone(origin), start)
             }
         };
-        // No more than `PIECE`.
+        // No more than `piece`.
         let piece = rest.split_to((end - start) as usize);
         self.map = Some(rest).filter(|rest| !rest.is_empty());
         Ok(Some(piece))
@@ -149,6 +157,8 @@ mod tests {
     use super::super::file::tests::file_of;
     use super::*;
 
+    const PIECE: u64 = 1 << 20;
+
     #[tokio::test]
     async fn every_range_is_exact_and_of_the_file() {
         let (file, bytes) = file_of(2 * PIECE + WORTH_MAPPING + 17);
@@ -156,7 +166,7 @@ mod tests {
         for range in [0..len, 0..0, 5..6, PIECE - 1..PIECE + 1, 4097..len - 1, 3..2 * PIECE + 3, PAGE - 1..2 * PAGE] {
             let outlet = Outlet::default();
             let file = Arc::new(file.reopen().unwrap());
-            let got: Vec<Bytes> = lent(file, range.clone(), outlet.clone()).try_collect().await.unwrap();
+            let got: Vec<Bytes> = lent(file, range.clone(), PIECE, outlet.clone()).try_collect().await.unwrap();
             assert_eq!(got.concat(), bytes[range.start as usize..range.end as usize], "{range:?}");
             let mut at = range.start;
             for piece in &got {
@@ -175,7 +185,7 @@ mod tests {
             let (file, bytes) = file_of(3 * PIECE);
             file.as_file().set_len(left).unwrap();
             let file = Arc::new(file.reopen().unwrap());
-            let got: Vec<_> = lent(file, 0..bytes.len() as u64, Outlet::default()).collect().await;
+            let got: Vec<_> = lent(file, 0..bytes.len() as u64, PIECE, Outlet::default()).collect().await;
             let (last, before) = got.split_last().unwrap();
             assert_eq!(last.as_ref().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
             let given: usize = before.iter().map(|piece| piece.as_ref().unwrap().len()).sum();

@@ -15,6 +15,9 @@ use crate::error::{Error, Reason, Result};
 use crate::io::Outlet;
 use crate::store::Blob;
 
+/// Bytes given to the socket at a time.
+const PIECE: usize = 4 << 20;
+
 /// A body of exactly `remaining` more bytes: fewer or more break it off, lest a client take a short image as whole.
 struct Exact {
     pieces: BoxStream<'static, Result<Bytes>>,
@@ -92,7 +95,7 @@ pub(super) fn part(blob: &Blob, range: Range<u64>, outlet: Option<&Outlet>) -> B
         return Body::from(bytes);
     }
     let remaining = range.end.saturating_sub(range.start);
-    Body::new(Exact { pieces: blob.send(range, outlet), remaining })
+    Body::new(Exact { pieces: blob.send(range, PIECE, outlet), remaining })
 }
 
 /// Several parts as `multipart/byteranges` (RFC 9110 section 14.6), with the length of it all and its media type.

@@ -23,6 +23,9 @@ const CHUNK: u32 = 3;
 const DATA: u32 = 1;
 const PART: u32 = 2;
 
+/// Bytes of an image in one message: clients hold a message whole, and take no more than 4 MiB unless told to.
+const MESSAGE: usize = 1 << 20;
+
 /// One part of an image.
 pub(super) enum Part {
     /// What comes first: the image and the range.
@@ -72,7 +75,7 @@ pub(super) async fn open(
         }),
         chunk: None,
     };
-    let chunks = blob.send(range, outlet).map_ok(Part::Chunk);
+    let chunks = blob.send(range, MESSAGE, outlet).map_ok(Part::Chunk);
     Ok(stream::once(async { Ok(Part::First(Box::new(first))) }).chain(chunks))
 }
 

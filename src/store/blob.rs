@@ -19,8 +19,8 @@ use crate::io::{FileReader, Outlet, lent, pieces};
 /// Bytes a parser has at hand at a time.
 const WINDOW: usize = 64 * 1024;
 
-/// Bytes that a blob in memory gives at a time: whole, a large one would be one message of an RPC.
-const MEMORY_PIECE: usize = 1 << 20;
+/// Bytes given at a time, unless the caller says otherwise.
+const PIECE: usize = 1 << 20;
 
 /// Bytes asked of a cloud by one request, at first and then at most.
 const FIRST_CLOUD_WINDOW: u64 = 512 << 10;
@@ -84,7 +84,7 @@ impl Blob {
     pub(crate) fn at_hand(&self, range: &Range<u64>) -> Option<Bytes> {
         let Source::Memory(bytes) = &self.source else { return None };
         let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
-        let few = range.start <= range.end && range.len() <= MEMORY_PIECE && range.end <= bytes.len();
+        let few = range.start <= range.end && range.len() <= PIECE && range.end <= bytes.len();
         few.then(|| bytes.slice(range))
     }
 
@@ -94,12 +94,17 @@ impl Blob {
     /// In the stream, and then it ends: [`Reason::OutOfRange`] before any byte if the range goes beyond
     /// [`size`](Self::size), [`Reason::DataLoss`] where bytes are missing, [`Reason::Unavailable`].
     pub fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
-        self.send(range, None)
+        self.send(range, PIECE, None)
     }
 
-    /// As [`stream`](Self::stream), to be sent from its file by the socket of `outlet`, if there is one, and to be read by
-    /// nobody else.
-    pub(crate) fn send(&self, range: Range<u64>, outlet: Option<&Outlet>) -> BoxStream<'static, Result<Bytes>> {
+    /// As [`stream`](Self::stream), in pieces of at most `piece` bytes, to be sent from its file by the socket of `outlet`, if
+    /// there is one, and to be read by nobody else.
+    pub(crate) fn send(
+        &self,
+        range: Range<u64>,
+        piece: usize,
+        outlet: Option<&Outlet>,
+    ) -> BoxStream<'static, Result<Bytes>> {
         if range.start > range.end || range.end > self.size {
             let message = format!("the image has {} bytes: bytes {range:?} are not all in it", self.size);
             return stream::iter([Err(Error::new(Reason::OutOfRange, message))]).boxed();
@@ -110,7 +115,7 @@ impl Blob {
         let len = range.end - range.start;
         let bytes = match &self.source {
             Source::File(file) => match outlet {
-                Some(outlet) => lent(file.clone(), range, outlet.clone()).left_stream(),
+                Some(outlet) => lent(file.clone(), range, piece as u64, outlet.clone()).left_stream(),
                 None => pieces(file.clone(), range).right_stream(),
             }
             .map_err(|error| told_io(error, Doing::Reading))
@@ -118,9 +123,9 @@ impl Blob {
             // Ranges were checked against `size`, which is the length of these bytes.
             Source::Memory(bytes) => {
                 let bytes = bytes.slice(range.start as usize..range.end as usize);
-                return stream::iter(in_pieces(bytes).map(Ok)).boxed();
+                return stream::iter(in_pieces(bytes, piece).map(Ok)).boxed();
             }
-            Source::Cloud(objects, path) => ranged(objects.clone(), path.clone(), range),
+            Source::Cloud(objects, path) => ranged(objects.clone(), path.clone(), range, piece),
         };
         exactly(bytes, len)
     }
@@ -147,7 +152,12 @@ impl Blob {
 
 /// The bytes of `range` by requests of their own: the first for little, so that it answers soon, and the next two always on
 /// their way.
-fn ranged(objects: Arc<dyn ObjectStore>, path: Path, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+fn ranged(
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    range: Range<u64>,
+    piece: usize,
+) -> BoxStream<'static, Result<Bytes>> {
     stream::iter(windows(range))
         .map(move |window| {
             let (objects, path) = (objects.clone(), path.clone());
@@ -164,7 +174,7 @@ fn ranged(objects: Arc<dyn ObjectStore>, path: Path, range: Range<u64>) -> BoxSt
             }
         })
         .buffered(CLOUD_WIDTH)
-        .map_ok(|bytes| stream::iter(in_pieces(bytes).map(Ok)))
+        .map_ok(move |bytes| stream::iter(in_pieces(bytes, piece).map(Ok)))
         .try_flatten()
         .boxed()
 }
@@ -179,9 +189,9 @@ fn windows(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-/// The bytes in pieces of at most [`MEMORY_PIECE`].
-fn in_pieces(mut left: Bytes) -> impl Iterator<Item = Bytes> {
-    std::iter::from_fn(move || (!left.is_empty()).then(|| left.split_to(left.len().min(MEMORY_PIECE))))
+/// The bytes in pieces of at most so many.
+fn in_pieces(mut left: Bytes, piece: usize) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || (!left.is_empty()).then(|| left.split_to(left.len().min(piece))))
 }
 
 /// Holds a stream to its length: fewer bytes are an error, further ones are not passed on, an error is the end.
