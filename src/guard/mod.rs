@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, TryFutureExt as _};
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode};
+use http_body::Body as _;
 use tower::util::option_layer;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -83,9 +84,12 @@ pub fn around(inner: impl Answers, policy: Policy, tables: &'static [&'static [R
     let cors = option_layer(cors(&policy.origins));
     let checked = cors.layer(checked(inner, Arc::new(policy), tables));
     service_fn(move |request: Request| {
-        let checked = checked.clone();
+        let (checked, head) = (checked.clone(), request.method() == Method::HEAD);
+        let answer = move |request| {
+            catch_panics(checked, request).map_ok(move |answer| if head { without_body(answer) } else { answer })
+        };
         // Whoever keeps the future moves it about, and it is large.
-        telemetry::observe(tables, request, move |request| catch_panics(checked, request)).boxed()
+        telemetry::observe(tables, request, answer).boxed()
     })
 }
 
@@ -154,6 +158,17 @@ async fn catch_panics(inner: impl Answers, request: Request) -> Result<Response<
     let spoken = spoken(&request);
     let answered = AssertUnwindSafe(inner.oneshot(request)).catch_unwind().await;
     answered.unwrap_or_else(|panic| Ok(refuse(spoken, &Error::internal(panic_message(panic.as_ref())))))
+}
+
+/// The answer to HEAD has no body, whoever made it (RFC 9110 section 9.3.2). Over HTTP/2 the library below would send it.
+fn without_body(mut answer: Response<Body>) -> Response<Body> {
+    if answer.body().is_end_stream() {
+        return answer;
+    }
+    if let Some(length) = answer.body().size_hint().exact() {
+        answer.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    answer.map(|_| Body::empty())
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

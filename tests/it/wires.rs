@@ -56,6 +56,41 @@ async fn wrong_methods_name_the_right_ones() {
 }
 
 #[tokio::test]
+async fn head_is_get_without_the_body() {
+    let server = Server::start().await;
+    let http1 = reqwest::Client::builder().http1_only();
+    let http2 = reqwest::Client::builder().http2_prior_knowledge();
+    for http in [http1, http2].map(|http| http.build().unwrap()) {
+        for (path, origin) in [
+            ("/", None),
+            ("/livez", None),
+            ("/i/nope", None),
+            ("/v1/images", None),
+            ("/v1/images/nope", None),
+            ("/nowhere", None),
+            (GET_IMAGE, None),
+            // What the guard refuses.
+            ("/v1/images", Some("http://evil.example")),
+            ("/i/nope", Some("http://evil.example")),
+        ] {
+            let ask = async |method| {
+                let request = http.request(method, server.url(path));
+                let request = origin.into_iter().fold(request, |request, origin| request.header("origin", origin));
+                let answer = request.send().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+                let length = answer.headers().get("content-length").cloned();
+                let status = answer.status();
+                (status, length, answer.bytes().await.unwrap_or_else(|error| panic!("{path}: {error:?}")))
+            };
+            let (get, head) = (ask(reqwest::Method::GET).await, ask(reqwest::Method::HEAD).await);
+            assert!(head.2.is_empty(), "{path}");
+            if path != GET_IMAGE {
+                assert_eq!((head.0, head.1), (get.0, get.1), "{path} {origin:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn wrong_types_are_415() {
     let server = Server::start().await;
     let http = reqwest::Client::new();
