@@ -34,7 +34,8 @@ const KEPT_ROOM: usize = 8 << 10;
 /// the next part of the answer may have come to share it. Whoever was told "flushed" may never ask again: therefore each
 /// flush that is put off wakes its task, and reading sends what waits too.
 ///
-/// Before it is told to, it only keeps the few bytes around a part of a file, so that they share packets with it.
+/// Before it is told to, it only keeps few bytes before and after a part of a file, so that they share packets with it: until
+/// a flush that is not put off, the socket is corked.
 #[derive(Debug)]
 pub(crate) struct Gathering<S> {
     socket: S,
@@ -45,7 +46,7 @@ pub(crate) struct Gathering<S> {
     copied: BytesMut,
     /// Bytes of both.
     len: usize,
-    /// Flushes since the last write that were put off.
+    /// Flushes put off since something was kept or sent from a file; 1 where nothing ever was.
     put_off: u8,
     /// Bytes sent since the last stall, as far as [`SWIFT`].
     run: usize,

@@ -8,6 +8,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream as _, StreamExt as _};
+use http::Version;
+use http::request::Parts;
 use http_body::{Frame, SizeHint};
 
 use super::range::content_range;
@@ -15,8 +17,9 @@ use crate::error::{Error, Reason, Result};
 use crate::io::Outlet;
 use crate::store::Blob;
 
-/// Bytes given to the socket at a time.
+/// Bytes given at a time: where other streams share the connection, and a piece that is cut off may end it, fewer.
 const PIECE: usize = 4 << 20;
+const PIECE_OF_A_STREAM: usize = 1 << 20;
 
 /// A body of exactly `remaining` more bytes: fewer or more break it off, lest a client take a short image as whole.
 struct Exact {
@@ -89,13 +92,15 @@ pub(super) fn nothing() -> Body {
     Body::new(Nothing)
 }
 
-/// These bytes of the image, by way of `outlet` if there is one.
-pub(super) fn part(blob: &Blob, range: Range<u64>, outlet: Option<&Outlet>) -> Body {
+/// These bytes of the image for a request, by way of its outlet if it has one.
+pub(super) fn part(blob: &Blob, range: Range<u64>, request: &Parts) -> Body {
     if let Some(bytes) = blob.at_hand(&range) {
         return Body::from(bytes);
     }
     let remaining = range.end.saturating_sub(range.start);
-    Body::new(Exact { pieces: blob.send(range, PIECE, outlet), remaining })
+    let piece = if request.version == Version::HTTP_2 { PIECE_OF_A_STREAM } else { PIECE };
+    let outlet = request.extensions.get::<Outlet>();
+    Body::new(Exact { pieces: blob.send(range, piece, outlet), remaining })
 }
 
 /// Several parts as `multipart/byteranges` (RFC 9110 section 14.6), with the length of it all and its media type.

@@ -16,7 +16,6 @@ use crate::error::{Detail, Error, Reason, Result};
 use crate::image::Images;
 use crate::image::id::ImageId;
 use crate::image::manifest::Manifest;
-use crate::io::Outlet;
 use crate::store::Blob;
 
 /// Room for all fields of an answer: as it grows, a map moves what it has.
@@ -70,7 +69,6 @@ fn select_body(
     fields: &mut HeaderMap,
 ) -> Result<(StatusCode, Body), Refusal> {
     let size = blob.size();
-    let outlet = request.extensions.get::<Outlet>();
     let mut asked = request.headers.get_all(header::RANGE).iter();
     let selection = match (asked.next(), asked.next()) {
         (Some(range), None) if range_applies(&request.headers, validators) => select(range.as_bytes(), size),
@@ -79,13 +77,13 @@ fn select_body(
     match selection {
         Selection::Whole => {
             fields.insert(header::CONTENT_LENGTH, size.into());
-            Ok((StatusCode::OK, outgoing::part(&blob, 0..size, outlet)))
+            Ok((StatusCode::OK, outgoing::part(&blob, 0..size, request)))
         }
         Selection::Parts(parts) => {
             let body = if let [part] = &parts[..] {
                 fields.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
                 fields.insert(header::CONTENT_RANGE, text(content_range(part, size))?);
-                outgoing::part(&blob, part.clone(), outlet)
+                outgoing::part(&blob, part.clone(), request)
             } else {
                 let (body, length, content_type) = outgoing::parts(blob, &parts, manifest.format.media_type());
                 fields.insert(header::CONTENT_LENGTH, length.into());

@@ -1,7 +1,7 @@
 //! Answers whose messages end in an image's bytes: those are sent as they are, and only what is before them is encoded.
 //!
-//! tonic copies every message into a buffer of its own. So a method leaves its messages in the extensions of an answer without
-//! any, and around the services [`filled`] makes a body of them.
+//! tonic copies every message into a buffer of its own. So a call of one plain message is [`answered`] without it. Any other
+//! leaves its messages in the extensions of an answer without any, and around the services [`filled`] makes a body of them.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,9 +114,10 @@ async fn only_message<Q: Message + Default>(mut body: Body) -> Result<Q, Status>
     }
     match deframer.next_message() {
         Some((0, message)) => Q::decode(message).map_err(|error| Status::internal(error.to_string())),
-        Some(_) => {
+        Some((1, _)) => {
             Err(Status::internal("the message says that it is compressed, and `grpc-encoding` does not say how"))
         }
+        Some((flags, _)) => Err(Status::internal(format!("the message has unknown flags: {flags}"))),
         None => Err(Status::internal("the request has no message")),
     }
 }

@@ -19,7 +19,7 @@ use crate::io::{FileReader, Outlet, lent, pieces};
 /// Bytes a parser has at hand at a time.
 const WINDOW: usize = 64 * 1024;
 
-/// Bytes given at a time, unless the caller says otherwise.
+/// Bytes given at a time, unless the caller says otherwise; of so few in memory all are at hand.
 const PIECE: usize = 1 << 20;
 
 /// Bytes asked of a cloud by one request, at first and then at most.

@@ -1,4 +1,4 @@
-//! Native gRPC: tonic, with what it leaves unchecked checked in front of it.
+//! Native gRPC: the services, with what tonic leaves unchecked checked in front of them.
 //!
 //! Content type and HTTP method, encodings and binary metadata, the number and size of request messages, and bodies that end
 //! too early. Behind it, the trailers that a service left to a good answer.
@@ -27,6 +27,7 @@ use super::method::{Kind, Method};
 use super::status::library_status;
 use super::{Codec, Limits, Routes};
 use crate::error::{Error, Reason};
+use crate::io::Outlet;
 
 /// Media type of gRPC with messages as protobuf serialises them.
 const PROTO: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -51,7 +52,7 @@ pub struct Grpc {
 }
 
 impl Grpc {
-    /// `routes` are tonic's.
+    /// `routes` are the services.
     pub fn new(routes: Routes, tables: &[&'static [Method]], limits: Limits) -> Self {
         let methods = tables.iter().flat_map(|table| table.iter()).map(|method| (method.path, method)).collect();
         Self { routes, methods: Arc::new(methods), limits }
@@ -102,6 +103,8 @@ impl Grpc {
             }
             (Codec::Json, Some(method)) => {
                 let limit = self.max_message_size(codec);
+                // What is sent is made of what is read.
+                request.extensions_mut().remove::<Outlet>();
                 request.headers_mut().remove(GRPC_ENCODING);
                 request.headers_mut().remove(GRPC_ACCEPT_ENCODING);
                 request.headers_mut().insert(header::CONTENT_TYPE, PROTO);

@@ -3,7 +3,7 @@
 //! ```text
 //! gRPC ─────────────────────────┐
 //! gRPC-Web ── base64, tonic-web ┤
-//! Connect ── framing ───────────┼─ JSON ─ checks ─ tonic services
+//! Connect ── framing ───────────┼─ JSON ─ checks ─ services
 //! REST ── google.api.http ──────┘
 //! ```
 
@@ -132,7 +132,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// gRPC services, as tonic serves them.
+/// gRPC services, answering native gRPC.
 pub type Routes = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 /// Every RPC wire in front of one set of services.
@@ -165,7 +165,7 @@ impl Default for Limits {
 }
 
 impl Wires {
-    /// `routes` are the services as tonic made them, `tables` describe those that the translators serve.
+    /// `routes` are the services, `tables` describe those that the translators serve.
     ///
     /// # Errors
     /// A path template of a table does not parse.
