@@ -119,7 +119,7 @@ fn openapi(policy: &Policy) -> Result<String> {
 /// Serves until `shutdown` completes. Then it is ready no more, and what is running has `drain` to finish.
 ///
 /// # Errors
-/// As [`service`].
+/// As [`service()`].
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>, drain: Duration) -> Result<()> {
     let service = service(&app)?;
     let stopping = async {
