@@ -42,10 +42,7 @@ pub(super) async fn run(
         return None;
     }
     request.extensions_mut().insert(deadline);
-    let response = match timeout_at(deadline.0, inner.oneshot(request)).await.ok()? {
-        Ok(response) => response,
-        Err(never) => match never {},
-    };
+    let Ok(response) = timeout_at(deadline.0, inner.oneshot(request)).await.ok()?;
     Some(match wire {
         Wire::Bytes | Wire::Page => deadline::cut_at(response, deadline),
         Wire::Grpc | Wire::GrpcWeb | Wire::Connect | Wire::Rest => response,

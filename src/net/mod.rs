@@ -43,7 +43,8 @@ enum Phase {
     Cut,
 }
 
-/// Serves connections by `service`, on `threads`, until `shutdown` completes, then lets running requests finish for at most `drain`.
+/// Serves connections by `service`, on `threads`, until `shutdown` completes, then lets running requests finish for at most
+/// `drain`.
 ///
 /// HTTP/1.1 and HTTP/2 by prior knowledge (RFC 9113, section 3.3) or, over TLS, by ALPN share the port. At the end clients
 /// are told to go (GOAWAY) while new connections are still taken for a moment; then the listener closes.

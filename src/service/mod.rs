@@ -14,7 +14,6 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
 use tonic::{Request, Response, Status, Streaming};
-use tower::util::BoxCloneSyncService;
 use tower::{ServiceExt as _, service_fn};
 
 use crate::error::{Error, Result};
@@ -83,7 +82,7 @@ pub async fn services(images: Images, reflection: bool, max_message_size: usize)
     }
     let routes = routes.prepare().into_axum_router();
     let routes = service_fn(move |request| call(images.clone(), routes.clone(), request));
-    Ok(Services { routes: BoxCloneSyncService::new(routes), health })
+    Ok(Services { routes: Routes::new(routes), health })
 }
 
 /// Images are compressed already: whatever encoding the client takes, their bytes go out as they are, and not by way of

@@ -32,7 +32,6 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, header};
-use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use crate::error::Error;
@@ -169,12 +168,8 @@ impl Wires {
     ///
     /// # Errors
     /// A path template of a table does not parse.
-    pub fn new<S>(routes: S, tables: &[&'static [Method]], limits: Limits) -> Result<Self, String>
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
-        S: Clone + Send + Sync + 'static,
-    {
-        let grpc = Grpc::new(BoxCloneSyncService::new(routes), tables, limits);
+    pub fn new(routes: Routes, tables: &[&'static [Method]], limits: Limits) -> Result<Self, String> {
+        let grpc = Grpc::new(routes, tables, limits);
         let rest = Rest::new(grpc.clone(), tables, limits.json_body)?;
         Ok(Self(Arc::new(Inner { grpc, rest, gathered: Budget::new(limits.gathered) })))
     }

@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
 use tower::service_fn;
 use wirephoto::guard::{self, Access, Answers, Origins, Policy};
-use wirephoto::wire::{Limits, Wires};
+use wirephoto::wire::{Limits, Routes, Wires};
 
 use proto::conformance_service_server::ConformanceServiceServer;
 use wirephoto::wire::method::Method;
@@ -35,7 +35,7 @@ pub fn wires(limits: Limits) -> impl Answers {
         .send_compressed(Deflate)
         .max_decoding_message_size(limits.message);
     let routes = tonic::service::Routes::new(service).prepare().into_axum_router();
-    let wires = Wires::new(routes, TABLES, limits).unwrap();
+    let wires = Wires::new(Routes::new(routes), TABLES, limits).unwrap();
     let all = service_fn(move |request| wires.clone().call(request).map(Ok));
     let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
     guard::around(all, policy, TABLES)

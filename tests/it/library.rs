@@ -6,7 +6,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tonic::{Response, Status};
 use wirephoto::guard::{self, Access, Origins, Policy};
-use wirephoto::wire::{Limits, Wires};
+use wirephoto::wire::{Limits, Routes, Wires};
 
 use proto::library::v1 as pb;
 use proto::library::v1::library_service_client::LibraryServiceClient;
@@ -101,7 +101,7 @@ impl LibraryService for Library {
 /// The same stack of wires, over another service.
 pub async fn start() -> String {
     let routes = tonic::service::Routes::new(LibraryServiceServer::new(Library)).prepare().into_axum_router();
-    let wires = Wires::new(routes, &[pb::table::LIBRARY_SERVICE], Limits::default()).unwrap();
+    let wires = Wires::new(Routes::new(routes), &[pb::table::LIBRARY_SERVICE], Limits::default()).unwrap();
     let router = axum::Router::new().fallback(move |request: Request<_>| wires.clone().call(request));
     let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
     const TABLES: &[&[wirephoto::wire::method::Method]] = &[pb::table::LIBRARY_SERVICE];
