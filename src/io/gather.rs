@@ -81,8 +81,8 @@ impl<S: Socket> Gathering<S> {
         self.gathers = true;
     }
 
-    /// Makes room for the next write.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Makes room for the next write, for whoever [`take`](Self::take)s what is written apart.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.len >= LIMIT
             && let Poll::Ready(Err(error)) = self.poll_send(cx)
         {
@@ -92,7 +92,8 @@ impl<S: Socket> Gathering<S> {
         if self.len < LIMIT { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    fn take(&mut self, slice: &[u8]) {
+    /// Adds to what waits, once there is room.
+    pub(crate) fn take(&mut self, slice: &[u8]) {
         self.len += slice.len();
         self.put_off = 0;
         self.large |= is_worth_sending(slice);

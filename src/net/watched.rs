@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::conduct::{Conduct, Offence};
+use super::cut::{self, Cutter};
 use super::first_line::FirstLine;
-use super::frames::{self, Follower};
+use super::frames::{self, Follower, Frame};
 use super::gate::Gate;
 use crate::io::{Gathering, Outlet, Socket};
 
@@ -28,7 +30,9 @@ pub(super) struct Watched<S> {
     stream: Gathering<S>,
     first_line: FirstLine,
     inbound: Follower,
-    outbound: Follower,
+    /// What was read and is not given yet, where settings were put in between.
+    ahead: Bytes,
+    outbound: Cutter,
     conduct: Conduct,
     gate: Gate,
     /// The last stream the client opened.
@@ -53,8 +57,9 @@ impl<S: Socket> Watched<S> {
         Self {
             stream: Gathering::new(stream, outlet),
             first_line: FirstLine::default(),
-            inbound: Follower::inbound(),
-            outbound: Follower::outbound(),
+            inbound: Follower::default(),
+            ahead: Bytes::new(),
+            outbound: Cutter::default(),
             conduct: Conduct::new(Instant::now()),
             gate,
             last_stream: 0,
@@ -62,9 +67,12 @@ impl<S: Socket> Watched<S> {
         }
     }
 
+    /// Notes what the client says, and puts settings behind its own: they are in what is ahead then.
     fn received(&mut self, bytes: &[u8]) -> Result<(), Offence> {
         let mut judgement = Ok(());
-        self.inbound.follow(bytes, |frame| {
+        let mut widened = BytesMut::new();
+        let mut rest = bytes;
+        while let Some(left) = self.inbound.follow(rest, |frame| {
             if frame.kind == frames::HEADERS {
                 self.last_stream = self.last_stream.max(frame.stream);
             }
@@ -72,20 +80,42 @@ impl<S: Socket> Watched<S> {
             if judgement.is_ok() {
                 judgement = self.conduct.inbound(&frame, Instant::now);
             }
-        });
+        }) {
+            widened.put(&rest[..rest.len() - left.len()]);
+            widened.put(&frames::max_frame_size(self.inbound.max_frame().max(cut::LARGE))[..]);
+            rest = left;
+        }
+        if !widened.is_empty() {
+            widened.put(rest);
+            self.ahead = widened.freeze();
+        }
         if self.inbound.is_http2() {
             self.stream.gather();
         }
         judgement
     }
 
-    fn sent(&mut self, bytes: &[u8]) {
-        if self.inbound.is_http2() {
-            self.outbound.follow(bytes, |frame| {
-                self.gate.outbound(&frame);
-                self.conduct.outbound(&frame);
-            });
+    /// Of HTTP/2, frames are cut to what the client takes.
+    fn poll_send(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if !self.first_line.answerable() && self.leaving.is_none() {
+            self.leave(Offence::NoHttp);
         }
+        let len = slices.iter().map(|slice| slice.len()).sum();
+        if self.leaving.is_some() {
+            return Poll::Ready(Ok(len));
+        }
+        if !self.inbound.is_http2() {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        }
+        ready!(self.stream.poll_room(cx))?;
+        let mut note = |frame: &Frame| {
+            self.gate.outbound(frame);
+            self.conduct.outbound(frame);
+        };
+        for slice in slices {
+            self.outbound.pass(slice, self.inbound.max_frame(), &mut note, |bytes| self.stream.take(bytes));
+        }
+        Poll::Ready(Ok(len))
     }
 
     fn leave(&mut self, offence: Offence) {
@@ -165,39 +195,32 @@ impl Leaving {
 impl<S: Socket> AsyncRead for Watched<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.leaving.is_none() {
+        if this.leaving.is_none() && this.ahead.is_empty() {
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
             let bytes = &buffer.filled()[before..];
             let http = if this.first_line.follow(bytes) { Ok(()) } else { Err(Offence::NoHttp) };
-            match http.and_then(|()| this.received(bytes)) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(offence) => {
-                    buffer.set_filled(before);
-                    this.leave(offence);
-                }
+            let judgement = http.and_then(|()| this.received(bytes));
+            if judgement.is_err() || !this.ahead.is_empty() {
+                buffer.set_filled(before);
+            }
+            if let Err(offence) = judgement {
+                this.leave(offence);
             }
         }
-        match &mut this.leaving {
-            Some(leaving) => leaving.poll(Pin::new(&mut this.stream), cx).map(Err),
-            None => Poll::Ready(Ok(())),
+        if let Some(leaving) = &mut this.leaving {
+            return leaving.poll(Pin::new(&mut this.stream), cx).map(Err);
         }
+        let count = this.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&this.ahead.split_to(count));
+        Poll::Ready(Ok(()))
     }
 }
 
 /// What is written after the farewell goes nowhere.
 impl<S: Socket> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if !this.first_line.answerable() && this.leaving.is_none() {
-            this.leave(Offence::NoHttp);
-        }
-        if this.leaving.is_some() {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        let count = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
-        this.sent(&bytes[..count]);
-        Poll::Ready(Ok(count))
+        self.get_mut().poll_send(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -205,21 +228,7 @@ impl<S: Socket> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if !this.first_line.answerable() && this.leaving.is_none() {
-            this.leave(Offence::NoHttp);
-        }
-        if this.leaving.is_some() {
-            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
-        }
-        let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, slices))?;
-        let mut left = count;
-        for slice in slices {
-            let taken = left.min(slice.len());
-            this.sent(&slice[..taken]);
-            left -= taken;
-        }
-        Poll::Ready(Ok(count))
+        self.get_mut().poll_send(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

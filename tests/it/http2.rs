@@ -192,6 +192,55 @@ async fn what_the_server_allows_is_said_in_its_settings() {
     }
 }
 
+/// Kind, flags, stream and payload of the next frame.
+async fn next_frame(socket: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).await.unwrap();
+    let [l0, l1, l2, kind, flags, stream @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, l0, l1, l2]) as usize];
+    socket.read_exact(&mut payload).await.unwrap();
+    (kind, flags, u32::from_be_bytes(stream), payload)
+}
+
+#[tokio::test]
+async fn frames_are_as_large_as_the_client_takes_and_settings_answered_once() {
+    let server = Server::start().await;
+    let bytes = sixty_megabytes(4);
+    reqwest::Client::new().put(server.url("/i/large")).body(bytes.clone()).send().await.unwrap();
+    let max_frame = |size: u32| [&[0, 5][..], &size.to_be_bytes()].concat();
+    let get = [&[0x82, 0x86, 0x04, 8][..], b"/i/large", &[0x41, 9], b"localhost"].concat();
+    for (said, most) in [(vec![], 16 << 10), (max_frame(20_000), 20_000), (max_frame(600_000), 600_000)] {
+        let settings = [&[0, 4, 0x7f, 0xff, 0xff, 0xff][..], &said].concat();
+        let mut socket = TcpStream::connect(server.addr).await.unwrap();
+        let first = [PREFACE, &frame(4, 0, 0, &settings), &frame(4, 0, 0, &[]), &frame(4, 0, 0, &settings)].concat();
+        // However the settings are cut.
+        let (one, two) = first.split_at(40);
+        socket.write_all(one).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let window = frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes());
+        socket.write_all(&[two, &window, &frame(1, 5, 1, &get)].concat()).await.unwrap();
+        let (mut got, mut longest, mut answers) = (Vec::new(), 0, 0);
+        let whole = async {
+            loop {
+                let (kind, flags, stream, payload) = next_frame(&mut socket).await;
+                longest = longest.max(payload.len());
+                answers += usize::from((kind, flags) == (4, 1));
+                if (kind, stream) == (0, 1) {
+                    got.extend(payload);
+                    if flags & 1 != 0 {
+                        break;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, whole).await.expect("all of it comes");
+        assert!(got == bytes && longest <= most && longest > most / 2, "{} bytes, {longest} of {most}", got.len());
+        socket.write_all(&frame(6, 0, 0, &[7; 8])).await.unwrap();
+        assert_eq!(next_frame(&mut socket).await, (6, 1, 0, vec![7; 8]));
+        assert_eq!(answers, 3, "one for each");
+    }
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_one_at_work_is_not() {
     let limits = Limits { idle: Duration::from_millis(100), ..Limits::default() };
@@ -220,7 +269,8 @@ async fn an_idle_connection_is_closed_and_one_at_work_is_not() {
 async fn who_answers_no_ping_is_left_and_who_does_may_stay() {
     let half = sixty_megabytes(4).slice(..3 << 19);
     let brief = Duration::from_millis(500);
-    let limits = Limits { ping: brief, pong: brief, ..Limits::default() };
+    // Who answers has the time for it, however busy the machine.
+    let limits = Limits { ping: brief, pong: 8 * brief, ..Limits::default() };
     let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
     let mut alive = connect(&server).await;
     let begin = |path: &str| Request::put(format!("http://localhost{path}")).body(()).unwrap();
