@@ -4,8 +4,7 @@ use axum::extract::Request;
 use http::Method;
 
 use crate::error::{Error, Reason, Result};
-use crate::wire::Wire;
-use crate::wire::method::Method as Rpc;
+use crate::wire::{Spoken, Wire};
 
 /// What a caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,9 +15,9 @@ pub enum Access {
     Write,
 }
 
-/// Refuses what an anonymous caller may not do. `tables` say which RPCs only read.
-pub(super) fn check(anonymous: Access, tables: &[&'static [Rpc]], wire: Wire, request: &Request) -> Result<()> {
-    if anonymous == Access::Write || reads(tables, wire, request) {
+/// Refuses what an anonymous caller may not do.
+pub(super) fn check(anonymous: Access, spoken: &Spoken, request: &Request) -> Result<()> {
+    if anonymous == Access::Write || reads(spoken, request) {
         return Ok(());
     }
     let message =
@@ -27,12 +26,9 @@ pub(super) fn check(anonymous: Access, tables: &[&'static [Rpc]], wire: Wire, re
 }
 
 /// An RPC reads if it is declared so; what is in no table (health, reflection) changes nothing. Elsewhere the method tells.
-fn reads(tables: &[&'static [Rpc]], wire: Wire, request: &Request) -> bool {
-    match wire {
-        Wire::Grpc | Wire::GrpcWeb | Wire::Connect => {
-            let rpc = tables.iter().flat_map(|table| table.iter()).find(|rpc| rpc.path == request.uri().path());
-            rpc.is_none_or(|rpc| rpc.no_side_effects)
-        }
+fn reads(spoken: &Spoken, request: &Request) -> bool {
+    match spoken.wire {
+        Wire::Grpc | Wire::GrpcWeb | Wire::Connect => spoken.method.is_none_or(|rpc| rpc.no_side_effects),
         Wire::Rest | Wire::Bytes | Wire::Page => {
             [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method())
         }

@@ -82,7 +82,7 @@ impl<S> Answers for S where
 /// Puts the guard around all that answers. `tables` say which RPCs only read.
 pub fn around(inner: impl Answers, policy: Policy, tables: &'static [&'static [Rpc]]) -> impl Answers {
     let cors = option_layer(cors(&policy.origins));
-    let checked = cors.layer(checked(inner, Arc::new(policy), tables));
+    let checked = cors.layer(checked(inner, Arc::new(policy)));
     service_fn(move |request: Request| {
         let (checked, head) = (checked.clone(), request.method() == Method::HEAD);
         let answer = move |request| {
@@ -94,16 +94,17 @@ pub fn around(inner: impl Answers, policy: Policy, tables: &'static [&'static [R
 }
 
 /// What is inside, behind the checks of origins, access and deadline.
-fn checked(inner: impl Answers, policy: Arc<Policy>, tables: &'static [&'static [Rpc]]) -> impl Answers {
+fn checked(inner: impl Answers, policy: Arc<Policy>) -> impl Answers {
     service_fn(move |request: Request| {
         let (inner, policy) = (inner.clone(), Arc::clone(&policy));
         async move {
             let spoken = spoken(&request);
             let wire = spoken.wire;
             let origin = policy.origins.check(request.method(), request.uri(), request.headers());
-            let unbounded = is_rpc(wire) && !is_ours(tables, &request);
+            // Of health and reflection, rather than of the product.
+            let unbounded = is_rpc(wire) && spoken.method.is_none();
             let deadline = origin
-                .and_then(|()| access::check(policy.anonymous, tables, wire, &request))
+                .and_then(|()| access::check(policy.anonymous, &spoken, &request))
                 .and_then(|()| deadline::of(&request, wire, unbounded));
             let answered = match deadline {
                 Ok(Some(deadline)) => deadline::run(wire, deadline, request, inner).await.ok_or_else(passed),
@@ -123,11 +124,6 @@ fn is_rpc(wire: Wire) -> bool {
     matches!(wire, Wire::Grpc | Wire::GrpcWeb | Wire::Connect)
 }
 
-/// Whether the RPC is one of the product's, rather than of health or reflection.
-fn is_ours(tables: &[&'static [Rpc]], request: &Request) -> bool {
-    wire::is_rpc(tables, request.uri().path())
-}
-
 /// The error in the words of the request's wire.
 fn refuse(spoken: Spoken, error: &Error) -> Response<Body> {
     match spoken.wire {
@@ -137,7 +133,7 @@ fn refuse(spoken: Spoken, error: &Error) -> Response<Body> {
 }
 
 fn spoken(request: &Request) -> Spoken {
-    let unknown = Spoken { wire: Wire::Rest, codec: Codec::Json, framed: false };
+    let unknown = Spoken { wire: Wire::Rest, codec: Codec::Json, framed: false, method: None };
     request.extensions().get().copied().unwrap_or(unknown)
 }
 

@@ -34,7 +34,7 @@ where
     A: Future<Output = Result<Response<Body>, Infallible>>,
 {
     let path = request.uri().path();
-    let spoken = Spoken::of(path, wire::is_rpc(tables, path), &wire::media_type(request.headers()));
+    let spoken = Spoken::of(path, wire::method_at(tables, path), &wire::media_type(request.headers()));
     request.extensions_mut().insert(spoken);
     let id = request_id(request.headers());
     request.headers_mut().insert(X_REQUEST_ID, id.clone());

@@ -82,7 +82,7 @@ pub enum Codec {
 }
 
 /// What a request speaks, as exactly as an answer must know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub struct Spoken {
     /// The wire.
     pub wire: Wire,
@@ -90,14 +90,16 @@ pub struct Spoken {
     pub codec: Codec,
     /// Whether messages are in envelopes, which for Connect makes its streams.
     pub framed: bool,
+    /// The RPC whose path it has, if the tables have it, be it called by an RPC wire or not.
+    pub method: Option<&'static Method>,
 }
 
 impl Spoken {
     /// Tells the wire from path and media type. What is asked for at an unknown path is answered as JSON.
     ///
     /// The path goes first where it alone decides who answers: a media type must not make a write look like an RPC.
-    /// `is_rpc` tells whether a table has the path; what comes there in no RPC's media type is Connect's to answer.
-    pub fn of(path: &str, is_rpc: bool, content_type: &str) -> Self {
+    /// `method` is what the tables have at the path; what comes there in no RPC's media type is Connect's to answer.
+    pub fn of(path: &str, method: Option<&'static Method>, content_type: &str) -> Self {
         let below =
             |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let codec = if content_type.ends_with("json") { Codec::Json } else { Codec::Proto };
@@ -111,18 +113,18 @@ impl Spoken {
             (Wire::Grpc, true)
         } else if content_type.starts_with("application/connect+") {
             (Wire::Connect, true)
-        } else if is_rpc || content_type == "application/proto" {
+        } else if method.is_some() || content_type == "application/proto" {
             (Wire::Connect, false)
         } else {
             (Wire::Rest, false)
         };
-        Self { wire, codec, framed }
+        Self { wire, codec, framed, method }
     }
 }
 
-/// Whether a request is one of an RPC of the tables: by its path.
-pub fn is_rpc(tables: &[&'static [Method]], path: &str) -> bool {
-    tables.iter().flat_map(|table| table.iter()).any(|method| method.path == path)
+/// The RPC of the tables at a path.
+pub fn method_at(tables: &[&'static [Method]], path: &str) -> Option<&'static Method> {
+    tables.iter().flat_map(|table| table.iter()).find(|method| method.path == path)
 }
 
 /// A request's media type: lower case, without parameters; empty when there is none.
@@ -180,7 +182,7 @@ impl Wires {
         let content_type = media_type(request.headers());
         let path = request.uri().path();
         let method = grpc.method(path);
-        let wire = Spoken::of(path, method.is_some(), &content_type).wire;
+        let wire = Spoken::of(path, method, &content_type).wire;
         if method.is_none_or(|method| method.kind.one_request()) {
             request = request.map(|body| gathered.count(body));
         }
@@ -218,7 +220,8 @@ pub fn json_refusal(error: &Error) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Codec, Spoken, Wire};
+    use super::{Codec, Spoken, Wire, method_at};
+    use crate::proto::wirephoto::v1::table::IMAGE_SERVICE;
 
     #[test]
     fn path_and_type_tell_the_wire() {
@@ -249,8 +252,8 @@ mod tests {
             ("/docs/x", "", Wire::Rest),
         ];
         for (path, content_type, wire) in cases {
-            let is_rpc = path == "/wirephoto.v1.ImageService/GetImage";
-            assert_eq!(Spoken::of(path, is_rpc, content_type).wire, wire, "{path} {content_type}");
+            let method = method_at(&[IMAGE_SERVICE], path);
+            assert_eq!(Spoken::of(path, method, content_type).wire, wire, "{path} {content_type}");
         }
     }
 
@@ -267,7 +270,7 @@ mod tests {
             ("application/connect+proto", Codec::Proto, true),
         ];
         for (content_type, codec, framed) in cases {
-            let spoken = Spoken::of("/a.B/C", true, content_type);
+            let spoken = Spoken::of("/a.B/C", IMAGE_SERVICE.first(), content_type);
             assert_eq!((spoken.codec, spoken.framed), (codec, framed), "{content_type}");
         }
     }

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use prost::Message as _;
 use tonic::Code;
 use wirephoto::proto::wirephoto::v1 as pb;
+use wirephoto::wire::envelope::envelope;
 
 use crate::harness::{Server, patient_client_of};
 use crate::photo::{photo, sixty_megabytes};
@@ -108,5 +112,42 @@ async fn other_streams_of_the_connection_go_on() {
         );
         assert_eq!(failed.code(), Code::DataLoss, "{left} left: {failed}");
         assert!(got == sound, "{left} left: {} bytes of the other", got.len());
+    }
+}
+
+/// What is sent in JSON or as text is made of bytes that are read here: to read a map of what is gone would be SIGBUS.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_encoded_is_never_mapped_and_breaks_off() {
+    let json = envelope(0, br#"{"name":"images/large"}"#);
+    let proto =
+        envelope(0, &pb::DownloadImageRequest { name: "images/large".into(), ..Default::default() }.encode_to_vec());
+    let text = BASE64.encode(&proto);
+    for (media_type, http2, body, mapped) in [
+        ("application/grpc", true, proto.clone(), true),
+        ("application/grpc+json", true, json.clone(), false),
+        ("application/grpc-web+json", false, json.clone(), false),
+        ("application/grpc-web-text", false, text.into(), false),
+        ("application/connect+json", false, json, false),
+        ("application/connect+proto", false, proto, false),
+    ] {
+        let (server, blob) = with_large().await;
+        let http = if http2 { reqwest::Client::builder().http2_prior_knowledge() } else { reqwest::Client::builder() };
+        let http = http.build().unwrap();
+        let call = http.post(server.url("/wirephoto.v1.ImageService/DownloadImage")).body(body);
+        let call = call.header("content-type", media_type).header("te", "trailers");
+        let mut answer = call.send().await.unwrap().error_for_status().unwrap();
+        let mut got = 0;
+        while got < 1 << 20 {
+            got += answer.chunk().await.unwrap().unwrap().len();
+        }
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        assert_eq!(maps.contains(&blob), mapped, "{media_type}");
+        cut_short(&blob, 0);
+        while let Ok(Some(more)) = answer.chunk().await {
+            got += more.len();
+        }
+        assert!(got < 60_000_000, "{media_type}: {got} bytes");
+        goes_on(&http, &server).await;
     }
 }
