@@ -5,32 +5,65 @@
 
 use super::frames::{self, Frame, HEAD};
 
-/// Bytes of the frames that the library makes, where the client does not take larger ones.
-pub(super) const LARGE: u32 = 256 << 10;
+/// Bytes of the frames that the library makes, about, where the client does not take larger ones. Answers take turns by the
+/// frame: the more is in one, the longer a small answer waits behind large ones.
+const LARGE: u32 = 64 << 10;
 
 /// Follows what the library sends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cutter {
+    /// Bytes of the largest frame that is sent. What the client lowers holds at once; what it raises, from the answer to its
+    /// settings on, since some clients go by that (RFC 9113, section 6.5.3).
+    most: u32,
+    /// The same as the client said it last.
+    said: u32,
+    /// Settings of the client's that are not answered.
+    unanswered: usize,
+    /// Whether the library's next answer is one to the settings put behind the client's.
+    ours: bool,
     head: [u8; HEAD],
     have: usize,
     /// Bytes that pass before the next head.
     passing: usize,
-    /// What is left of a frame then.
+    /// What is to be sent after those of a frame that is cut, under a head of its own.
     rest: Option<Frame>,
-    /// Whether the client's settings were answered, and those behind them were not.
-    answered: bool,
+}
+
+impl Default for Cutter {
+    fn default() -> Self {
+        Self {
+            most: frames::DEFAULT_MAX_FRAME,
+            said: frames::DEFAULT_MAX_FRAME,
+            unanswered: 0,
+            ours: false,
+            head: [0; HEAD],
+            have: 0,
+            passing: 0,
+            rest: None,
+        }
+    }
 }
 
 impl Cutter {
+    /// Notes settings of the client's, by which it takes frames of at most `said` bytes, at least
+    /// [`frames::DEFAULT_MAX_FRAME`]. Gives those to put behind them.
+    pub(super) fn settings(&mut self, said: u32) -> impl AsRef<[u8]> {
+        self.said = said;
+        self.most = self.most.min(said);
+        self.unanswered += 1;
+        // Without a small frame at the end of each.
+        frames::max_frame_size(said * (LARGE / said).max(1))
+    }
+
     /// Whether the last frame has passed whole.
     pub(super) fn at_boundary(&self) -> bool {
         self.have == 0 && self.passing == 0 && self.rest.is_none()
     }
 
-    /// Gives every frame whose head `bytes` complete, and sends frames of at most `most` bytes in its place.
+    /// Gives every frame whose head `bytes` complete, and sends frames that the client takes in its place.
     ///
-    /// `most` is at least [`frames::DEFAULT_MAX_FRAME`]. What is longer has neither padding nor priority.
-    pub(super) fn pass(&mut self, bytes: &[u8], most: u32, mut seen: impl FnMut(&Frame), mut send: impl FnMut(&[u8])) {
+    /// What is longer than it takes has neither padding nor priority.
+    pub(super) fn pass(&mut self, bytes: &[u8], mut seen: impl FnMut(&Frame), mut send: impl FnMut(&[u8])) {
         // Of what has passed, the bytes from here on are still to be sent.
         let mut from = 0;
         let mut at = 0;
@@ -51,8 +84,8 @@ impl Cutter {
                     self.have = 0;
                     let frame = Frame::of(self.head);
                     seen(&frame);
-                    self.rest = Some(frame).filter(|frame| !self.is_of_ours(frame));
-                    if count == HEAD && self.rest.is_some() && frame.length <= most {
+                    self.rest = Some(frame).filter(|frame| !self.keeps(frame));
+                    if count == HEAD && self.rest.is_some() && frame.length <= self.most {
                         // As it is.
                         self.passing = frame.length as usize;
                         self.rest = None;
@@ -65,7 +98,7 @@ impl Cutter {
                 send(unsent);
             }
             if let Some(frame) = self.rest.take() {
-                send(&self.begin(frame, most).head());
+                send(&self.begin(frame).head());
             }
         }
         if from < at {
@@ -73,25 +106,30 @@ impl Cutter {
         }
     }
 
-    /// Whether it answers the settings that were put behind the client's: those are the library's alone to know of.
-    fn is_of_ours(&mut self, frame: &Frame) -> bool {
-        let answer = frame.kind == frames::SETTINGS && frame.flags & frames::ACK != 0;
-        self.answered ^= answer;
-        answer && !self.answered
+    /// Notes an answer to settings, and keeps each that is not to the client's.
+    fn keeps(&mut self, frame: &Frame) -> bool {
+        if frame.kind != frames::SETTINGS || frame.flags & frames::ACK == 0 {
+            return false;
+        }
+        let ours = self.ours;
+        self.ours = !ours;
+        if !ours {
+            self.unanswered = self.unanswered.saturating_sub(1);
+            if self.unanswered == 0 {
+                self.most = self.said;
+            }
+        }
+        ours
     }
 
     /// The first of the frames in place of one.
-    fn begin(&mut self, frame: Frame, most: u32) -> Frame {
-        // Said of all, by the last.
-        let end = match frame.kind {
-            frames::DATA => frames::END_STREAM,
-            _ => frames::END_HEADERS,
+    fn begin(&mut self, frame: Frame) -> Frame {
+        // What follows, and what the last says of all.
+        let (next, end) = match frame.kind {
+            frames::DATA => (frames::DATA, frames::END_STREAM),
+            _ => (frames::CONTINUATION, frames::END_HEADERS),
         };
-        let next = match frame.kind {
-            frames::HEADERS => frames::CONTINUATION,
-            kind => kind,
-        };
-        let length = frame.length.min(most);
+        let length = frame.length.min(self.most);
         self.passing = length as usize;
         let left = frame.length - length;
         if left == 0 {
@@ -123,9 +161,9 @@ mod tests {
 
     /// What is sent for these bytes, given in pieces, and the frames seen.
     fn cut(bytes: &[u8], piece: usize, most: u32) -> (Vec<u8>, Vec<Frame>) {
-        let (mut cutter, mut sent, mut seen) = (Cutter::default(), Vec::new(), Vec::new());
+        let (mut cutter, mut sent, mut seen) = (Cutter { most, ..Cutter::default() }, Vec::new(), Vec::new());
         for piece in bytes.chunks(piece) {
-            cutter.pass(piece, most, |frame| seen.push(*frame), |bytes| sent.extend_from_slice(bytes));
+            cutter.pass(piece, |frame| seen.push(*frame), |bytes| sent.extend_from_slice(bytes));
         }
         assert!(cutter.at_boundary());
         (sent, seen)
@@ -199,13 +237,43 @@ mod tests {
     }
 
     #[test]
+    fn the_client_lowers_at_once_and_raises_by_the_answer() {
+        let mut cutter = Cutter::default();
+        let data = written(&[frame(frames::DATA, 0, 50_000)]);
+        let answer = written(&[frame(frames::SETTINGS, frames::ACK, 0)]);
+        let longest = |cutter: &mut Cutter, bytes: &[u8]| {
+            let mut sent = Vec::new();
+            cutter.pass(bytes, |_| (), |bytes| sent.extend_from_slice(bytes));
+            parsed(&sent).iter().map(|(frame, _)| frame.length).max()
+        };
+        let told = |cutter: &mut Cutter, said| {
+            let settings = cutter.settings(said);
+            u32::from_be_bytes(settings.as_ref()[11..].try_into().unwrap())
+        };
+        assert_eq!(told(&mut cutter, 20_000), 60_000);
+        assert_eq!(longest(&mut cutter, &data), Some(16_384), "it may go by the answer");
+        assert_eq!(longest(&mut cutter, &answer), Some(0));
+        assert_eq!(longest(&mut cutter, &data), Some(20_000));
+        assert_eq!(longest(&mut cutter, &answer), None);
+        assert_eq!(told(&mut cutter, 1 << 20), 1 << 20);
+        assert_eq!(told(&mut cutter, 17_000), 51_000);
+        assert_eq!(longest(&mut cutter, &data), Some(17_000));
+        assert_eq!(told(&mut cutter, 40_000), 40_000);
+        for most in [17_000, 17_000, 40_000] {
+            assert_eq!(longest(&mut cutter, &answer), Some(0));
+            assert_eq!(longest(&mut cutter, &data), Some(most));
+            assert_eq!(longest(&mut cutter, &answer), None);
+        }
+        assert_eq!(longest(&mut cutter, &data), Some(40_000));
+    }
+
+    #[test]
     fn what_fits_passes_in_one() {
         let bytes =
             written(&[frame(frames::HEADERS, 4, 30), frame(frames::DATA, 0, 16_384), frame(frames::DATA, 1, 0)]);
         let mut count = 0;
         Cutter::default().pass(
             &bytes,
-            frames::DEFAULT_MAX_FRAME,
             |_| (),
             |sent| {
                 assert_eq!(sent.as_ptr(), bytes.as_ptr());

@@ -1,5 +1,5 @@
-//! HTTP/2 frames from a client as they pass by (RFC 9113, section 4.1): their heads are read, and its settings; other payloads
-//! are skipped.
+//! HTTP/2 frames (RFC 9113, section 4.1): their heads as they are written, and a follower of what a client sends, which reads
+//! heads and settings and skips other payloads.
 
 /// What a client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -66,8 +66,8 @@ pub(super) struct Follower {
     have: usize,
     /// Bytes of payload to skip.
     skip: usize,
-    /// Bytes of settings seen, while they pass.
-    settings: Option<usize>,
+    /// Bytes of settings that were read, while they pass.
+    settings_read: Option<usize>,
     setting: [u8; SETTING],
     /// The largest frame that the client takes.
     max_frame: u32,
@@ -82,7 +82,7 @@ impl Default for Follower {
             update: [0; 4],
             have: 0,
             skip: 0,
-            settings: None,
+            settings_read: None,
             setting: [0; SETTING],
             max_frame: DEFAULT_MAX_FRAME,
         }
@@ -116,7 +116,7 @@ impl Follower {
             bytes = rest;
             if self.skip > 0 {
                 self.skip -= now.len();
-                self.set(now);
+                self.read_settings(now);
             } else {
                 let (room, at) = if self.have < HEAD {
                     (&mut self.head[..], self.have)
@@ -134,27 +134,27 @@ impl Follower {
                 }
                 self.skip = frame.length as usize + HEAD - self.have;
                 self.have = 0;
-                self.settings = (frame.kind == SETTINGS && frame.flags & ACK == 0).then_some(0);
+                self.settings_read = (frame.kind == SETTINGS && frame.flags & ACK == 0).then_some(0);
                 seen(frame);
             }
-            if self.skip == 0 && self.settings.take().is_some() {
+            if self.skip == 0 && self.settings_read.take().is_some() {
                 return Some(bytes);
             }
         }
         None
     }
 
-    /// Takes a part of a payload, which counts if it is of settings.
-    fn set(&mut self, bytes: &[u8]) {
-        let Some(seen) = &mut self.settings else { return };
+    /// Takes a part of a payload, if it is of settings.
+    fn read_settings(&mut self, bytes: &[u8]) {
+        let Some(read) = &mut self.settings_read else { return };
         for byte in bytes {
-            self.setting[*seen % SETTING] = *byte;
-            *seen += 1;
+            self.setting[*read % SETTING] = *byte;
+            *read += 1;
             let [i0, i1, v0, v1, v2, v3] = self.setting;
             let value = u32::from_be_bytes([v0, v1, v2, v3]);
             // The library ends a connection that sets any other.
             let valid = (DEFAULT_MAX_FRAME..1 << 24).contains(&value);
-            if *seen % SETTING == 0 && u16::from_be_bytes([i0, i1]) == MAX_FRAME_SIZE && valid {
+            if *read % SETTING == 0 && u16::from_be_bytes([i0, i1]) == MAX_FRAME_SIZE && valid {
                 self.max_frame = value;
             }
         }
@@ -248,14 +248,17 @@ mod tests {
         #[test]
         fn whatever_comes_is_the_same_however_it_is_cut(
             frames in prop::collection::vec((0..10u8, any::<u8>(), prop::collection::vec(any::<u8>(), 0..50)), 0..10),
+            sizes in prop::collection::vec(prop_oneof![16_380..16_390u32, 0xff_fff0..0x100_0010u32, any::<u32>()], 0..5),
             noise in prop::collection::vec(any::<u8>(), 0..50),
             cut in 1..60usize,
         ) {
             let mut bytes = PREFACE.to_vec();
             frames.iter().for_each(|(kind, flags, payload)| bytes.extend(frame(*kind, *flags, 3, payload)));
+            sizes.iter().for_each(|size| bytes.extend(max_frame_size(*size)));
             bytes.extend(noise);
             let whole = followed(&bytes, bytes.len());
-            prop_assert!(whole.0.len() >= frames.len());
+            prop_assert!(whole.0.len() >= frames.len() + sizes.len());
+            prop_assert!(whole.1.len() >= sizes.len());
             prop_assert!(whole.1.iter().all(|(_, most)| (DEFAULT_MAX_FRAME..1 << 24).contains(most)));
             prop_assert_eq!(followed(&bytes, cut), whole);
         }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::conduct::{Conduct, Offence};
-use super::cut::{self, Cutter};
+use super::cut::Cutter;
 use super::first_line::FirstLine;
 use super::frames::{self, Follower, Frame};
 use super::gate::Gate;
@@ -82,7 +82,7 @@ impl<S: Socket> Watched<S> {
             }
         }) {
             widened.put(&rest[..rest.len() - left.len()]);
-            widened.put(&frames::max_frame_size(self.inbound.max_frame().max(cut::LARGE))[..]);
+            widened.put(self.outbound.settings(self.inbound.max_frame()).as_ref());
             rest = left;
         }
         if !widened.is_empty() {
@@ -113,7 +113,7 @@ impl<S: Socket> Watched<S> {
             self.conduct.outbound(frame);
         };
         for slice in slices {
-            self.outbound.pass(slice, self.inbound.max_frame(), &mut note, |bytes| self.stream.take(bytes));
+            self.outbound.pass(slice, &mut note, |bytes| self.stream.take(bytes));
         }
         Poll::Ready(Ok(len))
     }

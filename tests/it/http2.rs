@@ -241,6 +241,37 @@ async fn frames_are_as_large_as_the_client_takes_and_settings_answered_once() {
     }
 }
 
+/// Some clients hold a server to what they had said before, until it has answered.
+#[tokio::test]
+async fn a_larger_frame_comes_after_the_answer_to_its_setting() {
+    let server = Server::start().await;
+    reqwest::Client::new().put(server.url("/i/large")).body(sixty_megabytes(5)).send().await.unwrap();
+    let get = [&[0x82, 0x86, 0x04, 8][..], b"/i/large", &[0x41, 9], b"localhost"].concat();
+    let window = frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes());
+    let wide = [0, 4, 0x7f, 0xff, 0xff, 0xff];
+    let mut socket = TcpStream::connect(server.addr).await.unwrap();
+    let begin = [PREFACE, &frame(4, 0, 0, &wide), &window, &frame(1, 5, 1, &get)].concat();
+    socket.write_all(&begin).await.unwrap();
+    // Much of the answer waits for its reader.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let larger = [&[0, 5][..], &600_000_u32.to_be_bytes()].concat();
+    socket.write_all(&frame(4, 0, 0, &larger)).await.unwrap();
+    let (mut answers, mut before, mut after) = (0, 0, 0);
+    let whole = async {
+        loop {
+            let (kind, flags, stream, payload) = next_frame(&mut socket).await;
+            answers += usize::from((kind, flags) == (4, 1));
+            let longest = if answers < 2 { &mut before } else { &mut after };
+            *longest = payload.len().max(*longest);
+            if (kind, stream) == (0, 1) && flags & 1 != 0 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, whole).await.expect("all of it comes");
+    assert!(answers == 2 && before == 16 << 10 && after > 16 << 10 && after <= 600_000, "{answers}: {before}, {after}");
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_one_at_work_is_not() {
     let limits = Limits { idle: Duration::from_millis(100), ..Limits::default() };
