@@ -70,9 +70,7 @@ impl<S: Socket> Watched<S> {
     /// Notes what the client says, and puts settings behind its own: they are in what is ahead then.
     fn received(&mut self, bytes: &[u8]) -> Result<(), Offence> {
         let mut judgement = Ok(());
-        let mut widened = BytesMut::new();
-        let mut rest = bytes;
-        while let Some(left) = self.inbound.follow(rest, |frame| {
+        let mut note = |frame: Frame| {
             if frame.kind == frames::HEADERS {
                 self.last_stream = self.last_stream.max(frame.stream);
             }
@@ -80,7 +78,10 @@ impl<S: Socket> Watched<S> {
             if judgement.is_ok() {
                 judgement = self.conduct.inbound(&frame, Instant::now);
             }
-        }) {
+        };
+        let mut widened = BytesMut::new();
+        let mut rest = bytes;
+        while let Some(left) = self.inbound.follow(rest, &mut note) {
             widened.put(&rest[..rest.len() - left.len()]);
             widened.put(self.outbound.settings(self.inbound.max_frame()).as_ref());
             rest = left;
