@@ -47,11 +47,11 @@ impl Default for Cutter {
 impl Cutter {
     /// Notes settings of the client's, by which it takes frames of at most `said` bytes, at least
     /// [`frames::DEFAULT_MAX_FRAME`]. Gives those to put behind them.
-    pub(super) fn settings(&mut self, said: u32) -> impl AsRef<[u8]> {
+    pub(super) fn settings(&mut self, said: u32) -> Vec<u8> {
         self.said = said;
         self.most = self.most.min(said);
         self.unanswered += 1;
-        // Without a small frame at the end of each.
+        // As many whole frames: no small one ends each.
         frames::max_frame_size(said * (LARGE / said).max(1))
     }
 
@@ -76,21 +76,16 @@ impl Cutter {
             }
             let unsent = &bytes[from..at];
             if self.rest.is_none() {
-                let count = (HEAD - self.have).min(bytes.len() - at);
-                self.head[self.have..self.have + count].copy_from_slice(&bytes[at..at + count]);
-                self.have += count;
+                let (count, frame) = self.read_head(&bytes[at..]);
                 at += count;
-                if self.have == HEAD {
-                    self.have = 0;
-                    let frame = Frame::of(self.head);
-                    seen(&frame);
-                    self.rest = Some(frame).filter(|frame| !self.keeps(frame));
-                    if count == HEAD && self.rest.is_some() && frame.length <= self.most {
-                        // As it is.
-                        self.passing = frame.length as usize;
-                        self.rest = None;
-                        continue;
-                    }
+                if let Some(frame) = &frame {
+                    seen(frame);
+                }
+                self.rest = frame.filter(|frame| !self.keeps(frame));
+                // Whole here, and no longer than the client takes: as it is.
+                if let Some(frame) = self.rest.take_if(|frame| count == HEAD && frame.length <= self.most) {
+                    self.passing = frame.length as usize;
+                    continue;
                 }
             }
             from = at;
@@ -104,6 +99,14 @@ impl Cutter {
         if from < at {
             send(&bytes[from..at]);
         }
+    }
+
+    /// Takes what `bytes` have of a head, says how many bytes that is, and gives the frame once its head is whole.
+    fn read_head(&mut self, bytes: &[u8]) -> (usize, Option<Frame>) {
+        let count = (HEAD - self.have).min(bytes.len());
+        self.head[self.have..self.have + count].copy_from_slice(&bytes[..count]);
+        self.have = (self.have + count) % HEAD;
+        (count, (self.have == 0).then(|| Frame::of(self.head)))
     }
 
     /// Notes an answer to settings, and keeps each that is not to the client's.
@@ -248,7 +251,7 @@ mod tests {
         };
         let told = |cutter: &mut Cutter, said| {
             let settings = cutter.settings(said);
-            u32::from_be_bytes(settings.as_ref()[11..].try_into().unwrap())
+            u32::from_be_bytes(settings[11..].try_into().unwrap())
         };
         assert_eq!(told(&mut cutter, 20_000), 60_000);
         assert_eq!(longest(&mut cutter, &data), Some(16_384), "it may go by the answer");

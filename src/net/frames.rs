@@ -168,23 +168,19 @@ impl Follower {
 }
 
 /// A SETTINGS (RFC 9113, section 6.5) of the largest frame.
-pub(super) fn max_frame_size(bytes: u32) -> [u8; HEAD + SETTING] {
-    let mut frame = [0; HEAD + SETTING];
-    frame[2] = SETTING as u8;
-    frame[3] = SETTINGS;
-    frame[HEAD..HEAD + 2].copy_from_slice(&MAX_FRAME_SIZE.to_be_bytes());
-    frame[HEAD + 2..].copy_from_slice(&bytes.to_be_bytes());
-    frame
+pub(super) fn max_frame_size(bytes: u32) -> Vec<u8> {
+    let setting = [&MAX_FRAME_SIZE.to_be_bytes()[..], &bytes.to_be_bytes()].concat();
+    of_connection(SETTINGS, &setting)
 }
 
 /// A GOAWAY (RFC 9113, section 6.8): streams above `last` were not begun.
-pub(super) fn goaway(last: u32, error: u32) -> [u8; 17] {
-    let mut frame = [0; 17];
-    frame[2] = 8;
-    frame[3] = GOAWAY;
-    frame[9..13].copy_from_slice(&last.to_be_bytes());
-    frame[13..].copy_from_slice(&error.to_be_bytes());
-    frame
+pub(super) fn goaway(last: u32, error: u32) -> Vec<u8> {
+    of_connection(GOAWAY, &[last.to_be_bytes(), error.to_be_bytes()].concat())
+}
+
+fn of_connection(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let frame = Frame { kind, flags: 0, stream: 0, length: payload.len() as u32, increment: 0 };
+    [&frame.head()[..], payload].concat()
 }
 
 #[cfg(test)]
@@ -297,7 +293,8 @@ mod tests {
 
     #[test]
     fn a_goaway_is_a_frame() {
-        let (head, payload) = goaway(9, 11).split_first_chunk().map(|(head, rest)| (*head, rest.to_vec())).unwrap();
+        let frame = goaway(9, 11);
+        let (head, payload) = frame.split_first_chunk().map(|(head, rest)| (*head, rest)).unwrap();
         assert_eq!(Frame::of(head), Frame { kind: GOAWAY, flags: 0, stream: 0, length: 8, increment: 0 });
         assert_eq!(Frame::of(head).head(), head);
         assert_eq!(payload, [0, 0, 0, 9, 0, 0, 0, 11]);

@@ -83,7 +83,7 @@ impl<S: Socket> Watched<S> {
         let mut rest = bytes;
         while let Some(left) = self.inbound.follow(rest, &mut note) {
             widened.put(&rest[..rest.len() - left.len()]);
-            widened.put(self.outbound.settings(self.inbound.max_frame()).as_ref());
+            widened.put(&self.outbound.settings(self.inbound.max_frame())[..]);
             rest = left;
         }
         if !widened.is_empty() {
@@ -122,7 +122,7 @@ impl<S: Socket> Watched<S> {
     fn leave(&mut self, offence: Offence) {
         // In the middle of a frame a farewell would be taken for payload.
         let whole = self.inbound.is_http2() && self.outbound.at_boundary();
-        let farewell = if whole { frames::goaway(self.last_stream, ENHANCE_YOUR_CALM).to_vec() } else { Vec::new() };
+        let farewell = if whole { frames::goaway(self.last_stream, ENHANCE_YOUR_CALM) } else { Vec::new() };
         let until = Box::pin(tokio::time::sleep(LINGER));
         self.leaving = Some(Leaving { offence: Some(offence), farewell, shut: false, read: 0, until });
     }

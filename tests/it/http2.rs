@@ -35,6 +35,16 @@ pub fn get_headers() -> Vec<u8> {
     block
 }
 
+/// Kind, flags, stream and payload of the next frame.
+async fn next_frame(socket: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).await.unwrap();
+    let [l0, l1, l2, kind, flags, stream @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, l0, l1, l2]) as usize];
+    socket.read_exact(&mut payload).await.unwrap();
+    (kind, flags, u32::from_be_bytes(stream), payload)
+}
+
 /// Reads to the end and gives the code of the last GOAWAY.
 async fn goaway(mut reader: impl tokio::io::AsyncRead + Unpin) -> Option<u32> {
     let mut got = Vec::new();
@@ -177,11 +187,8 @@ async fn what_the_server_allows_is_said_in_its_settings() {
     let server = Server::start().await;
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
     socket.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await.unwrap();
-    let mut head = [0; 9];
-    socket.read_exact(&mut head).await.unwrap();
-    assert_eq!(head[3], 4);
-    let mut settings = vec![0; usize::from(head[2])];
-    socket.read_exact(&mut settings).await.unwrap();
+    let (kind, _, _, settings) = next_frame(&mut socket).await;
+    assert_eq!(kind, 4);
     let all: Vec<(u16, u32)> = settings
         .chunks(6)
         .map(|one| (u16::from_be_bytes([one[0], one[1]]), u32::from_be_bytes(one[2..].try_into().unwrap())))
@@ -192,15 +199,8 @@ async fn what_the_server_allows_is_said_in_its_settings() {
     }
 }
 
-/// Kind, flags, stream and payload of the next frame.
-async fn next_frame(socket: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
-    let mut head = [0; 9];
-    socket.read_exact(&mut head).await.unwrap();
-    let [l0, l1, l2, kind, flags, stream @ ..] = head;
-    let mut payload = vec![0; u32::from_be_bytes([0, l0, l1, l2]) as usize];
-    socket.read_exact(&mut payload).await.unwrap();
-    (kind, flags, u32::from_be_bytes(stream), payload)
-}
+/// GET /i/large, as [`get_headers`].
+const GET_LARGE: [u8; 23] = *b"\x82\x86\x04\x08/i/large\x41\x09localhost";
 
 #[tokio::test]
 async fn frames_are_as_large_as_the_client_takes_and_settings_answered_once() {
@@ -208,7 +208,6 @@ async fn frames_are_as_large_as_the_client_takes_and_settings_answered_once() {
     let bytes = sixty_megabytes(4);
     reqwest::Client::new().put(server.url("/i/large")).body(bytes.clone()).send().await.unwrap();
     let max_frame = |size: u32| [&[0, 5][..], &size.to_be_bytes()].concat();
-    let get = [&[0x82, 0x86, 0x04, 8][..], b"/i/large", &[0x41, 9], b"localhost"].concat();
     for (said, most) in [(vec![], 16 << 10), (max_frame(20_000), 20_000), (max_frame(600_000), 600_000)] {
         let settings = [&[0, 4, 0x7f, 0xff, 0xff, 0xff][..], &said].concat();
         let mut socket = TcpStream::connect(server.addr).await.unwrap();
@@ -218,7 +217,7 @@ async fn frames_are_as_large_as_the_client_takes_and_settings_answered_once() {
         socket.write_all(one).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
         let window = frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes());
-        socket.write_all(&[two, &window, &frame(1, 5, 1, &get)].concat()).await.unwrap();
+        socket.write_all(&[two, &window, &frame(1, 5, 1, &GET_LARGE)].concat()).await.unwrap();
         let (mut got, mut longest, mut answers) = (Vec::new(), 0, 0);
         let whole = async {
             loop {
@@ -246,11 +245,10 @@ async fn frames_are_as_large_as_the_client_takes_and_settings_answered_once() {
 async fn a_larger_frame_comes_after_the_answer_to_its_setting() {
     let server = Server::start().await;
     reqwest::Client::new().put(server.url("/i/large")).body(sixty_megabytes(5)).send().await.unwrap();
-    let get = [&[0x82, 0x86, 0x04, 8][..], b"/i/large", &[0x41, 9], b"localhost"].concat();
     let window = frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes());
     let wide = [0, 4, 0x7f, 0xff, 0xff, 0xff];
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
-    let begin = [PREFACE, &frame(4, 0, 0, &wide), &window, &frame(1, 5, 1, &get)].concat();
+    let begin = [PREFACE, &frame(4, 0, 0, &wide), &window, &frame(1, 5, 1, &GET_LARGE)].concat();
     socket.write_all(&begin).await.unwrap();
     // Much of the answer waits for its reader.
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -25,6 +25,12 @@ fn cut_short(blob: &str, len: u64) {
     std::fs::OpenOptions::new().write(true).open(blob).unwrap().set_len(len).unwrap();
 }
 
+fn client(http2: bool) -> reqwest::Client {
+    let http = reqwest::Client::builder();
+    let http = if http2 { http.http2_prior_knowledge() } else { http };
+    http.build().unwrap()
+}
+
 /// The same connection, or at least the same server, goes on.
 async fn goes_on(http: &reqwest::Client, server: &Server) {
     http.put(server.url("/i/other")).body(photo("photo.jpg")).send().await.unwrap().error_for_status().unwrap();
@@ -36,8 +42,7 @@ async fn goes_on(http: &reqwest::Client, server: &Server) {
 async fn plain_bytes_break_off() {
     for (http2, left) in [(false, 0), (false, 30_000_001), (true, 0), (true, 30_000_001)] {
         let (server, blob) = with_large().await;
-        let http = if http2 { reqwest::Client::builder().http2_prior_knowledge() } else { reqwest::Client::builder() };
-        let http = http.build().unwrap();
+        let http = client(http2);
         let mut answer = http.get(server.url("/i/large")).send().await.unwrap();
         let mut got = answer.chunk().await.unwrap().unwrap().len();
         cut_short(&blob, left);
@@ -132,8 +137,7 @@ async fn what_is_encoded_is_never_mapped_and_breaks_off() {
         ("application/connect+proto", false, proto, false),
     ] {
         let (server, blob) = with_large().await;
-        let http = if http2 { reqwest::Client::builder().http2_prior_knowledge() } else { reqwest::Client::builder() };
-        let http = http.build().unwrap();
+        let http = client(http2);
         let call = http.post(server.url("/wirephoto.v1.ImageService/DownloadImage")).body(body);
         let call = call.header("content-type", media_type).header("te", "trailers");
         let mut answer = call.send().await.unwrap().error_for_status().unwrap();
