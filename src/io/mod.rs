@@ -9,13 +9,14 @@ mod map;
 mod memory;
 mod outlet;
 mod payload;
+mod pipe;
 mod socket;
 
 pub(crate) use cpu::cpu_time;
 pub(crate) use file::{FileReader, pieces};
 pub(crate) use gather::Gathering;
 #[cfg(target_os = "linux")]
-pub(crate) use map::lent;
+pub(crate) use map::{forget_removed, lent};
 pub(crate) use memory::give_back;
 pub(crate) use outlet::Outlet;
 pub(crate) use payload::Payload;
@@ -30,3 +31,7 @@ pub(crate) fn lent(
 ) -> impl futures::Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static {
     pieces(file, range)
 }
+
+/// Nothing is mapped here.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn forget_removed() {}

@@ -27,6 +27,7 @@ use recent::Recent;
 pub(crate) use writer::{BlobWriter, PART, StagedBlob};
 
 use crate::error::{Error, Result};
+use crate::io::forget_removed;
 
 /// Where images are kept. Cloning gives another handle to the same store.
 #[derive(Debug, Clone)]
@@ -145,7 +146,10 @@ impl Store {
         let path = key.path().map_err(Error::internal)?;
         self.inner.recent.forget(path.as_ref());
         match self.inner.objects.delete(&path).await {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                forget_removed();
+                Ok(true)
+            }
             Err(StoreError::NotFound { .. }) => Ok(false),
             Err(error) => Err(told(error, Doing::Writing)),
         }
