@@ -6,16 +6,20 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::outlet::{Claim, Outlet, WORTH_KEEPING};
-use super::pipe::Pipe;
 use super::socket::Socket;
 
 /// Bytes that wait at most before they are sent; one write may go beyond.
 const LIMIT: usize = 1 << 20;
+/// Who takes so many bytes without a [`STALL`] takes them as they come.
+const SWIFT: usize = 8 << 20;
+/// A socket that takes nothing for so long has a peer that is slow to read.
+const STALL: Duration = Duration::from_millis(20);
 /// Pieces of one system call.
 const SLICES: usize = 256;
 /// Part of a file for which a system call of its own is worth while; of so much, packets had better be full.
@@ -37,17 +41,21 @@ pub(crate) struct Gathering<S> {
     socket: S,
     outlet: Outlet,
     gathers: bool,
-    /// What goes before all that waits.
-    pipe: Option<Pipe>,
     waiting: VecDeque<Claim>,
     /// What was copied, behind what waits.
     copied: BytesMut,
-    /// Bytes of all of these.
+    /// Bytes of both.
     len: usize,
     /// Flushes put off since something was kept or sent from a file; 1 where nothing ever was.
     put_off: u8,
+    /// Bytes sent since the last stall, as far as [`SWIFT`].
+    run: usize,
+    /// Whether the peer takes frames that are worth sending by themselves.
+    large: bool,
     /// Whether packets wait until they are full.
     corked: bool,
+    /// Since when the socket has taken nothing.
+    blocked: Option<Instant>,
 }
 
 impl<S: Socket> Gathering<S> {
@@ -61,8 +69,10 @@ impl<S: Socket> Gathering<S> {
             copied: BytesMut::new(),
             len: 0,
             put_off: 1,
-            pipe: None,
+            run: 0,
+            large: false,
             corked: false,
+            blocked: None,
         }
     }
 
@@ -86,6 +96,7 @@ impl<S: Socket> Gathering<S> {
     pub(crate) fn take(&mut self, slice: &[u8]) {
         self.len += slice.len();
         self.put_off = 0;
+        self.large |= is_worth_sending(slice);
         match self.outlet.claim(slice) {
             Some(kept) => {
                 self.seal();
@@ -140,9 +151,16 @@ impl<S: Socket> Gathering<S> {
             self.cork(true);
         }
         while self.len > 0 {
-            match ready!(self.poll_some(cx))? {
+            let Poll::Ready(sent) = self.poll_some(cx) else {
+                self.blocked.get_or_insert_with(Instant::now);
+                return Poll::Pending;
+            };
+            match sent? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.len -= sent,
+                sent => {
+                    self.pace(sent);
+                    self.forget(sent);
+                }
             }
         }
         if self.copied.capacity() > KEPT_ROOM {
@@ -151,18 +169,20 @@ impl<S: Socket> Gathering<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Learns from what was sent how the peer reads. Of large frames the file's part is sent from there.
+    fn pace(&mut self, sent: usize) {
+        if self.blocked.take().is_some_and(|since| since.elapsed() >= STALL) {
+            self.run = 0;
+        }
+        self.run = (self.run + sent).min(SWIFT);
+        self.outlet.set_swift(self.run == SWIFT && self.gathers && !self.large);
+    }
+
     /// Sends the first of what waits.
     fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             if self.outlet.is_given_up() {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
-            if let Some(pipe) = &mut self.pipe {
-                let sent = ready!(self.socket.poll_drain(cx, pipe));
-                if let Some(empty) = self.pipe.take_if(|pipe| pipe.held() == 0) {
-                    empty.put_back();
-                }
-                return Poll::Ready(sent);
             }
             let apart = |claim: &Claim| claim.file.is_some() && is_worth_sending(&claim.bytes);
             let sent = match self.waiting.front() {
@@ -173,41 +193,17 @@ impl<S: Socket> Gathering<S> {
                     let together = self.waiting.iter().take(SLICES).take_while(|claim| !apart(claim)).count();
                     // The rest of a page that was cut off reads as zeros.
                     self.check(together)?;
-                    match self.fill(together) {
-                        Ok(true) => continue,
-                        Ok(false) => ready!(self.poll_write_first(cx, together)),
-                        Err(error) => Err(error),
-                    }
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    slices.iter_mut().zip(&self.waiting).for_each(|(slice, claim)| *slice = IoSlice::new(&claim.bytes));
+                    ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..together]))
                 }
             };
             // Where a file was cut off since it was looked at, looking again tells.
             match sent {
                 Err(error) if is_missing(&error) && self.check(self.waiting.len())? => {}
-                sent => {
-                    self.forget(*sent.as_ref().unwrap_or(&0));
-                    return Poll::Ready(sent);
-                }
+                sent => return Poll::Ready(sent),
             }
         }
-    }
-
-    /// Puts the first of what waits in a pipe, of `count`, if parts of files are among them.
-    fn fill(&mut self, count: usize) -> io::Result<bool> {
-        let first = self.waiting.iter().take(count);
-        if !self.socket.drains() || !first.clone().any(|claim| claim.file.is_some()) {
-            return Ok(false);
-        }
-        self.pipe = Pipe::of(first)?;
-        let held = self.pipe.as_ref().map_or(0, Pipe::held);
-        self.forget(held);
-        Ok(held > 0)
-    }
-
-    /// Has the kernel copy the first of what waits, of `count`.
-    fn poll_write_first(&mut self, cx: &mut Context<'_>, count: usize) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        slices.iter_mut().zip(&self.waiting).for_each(|(slice, claim)| *slice = IoSlice::new(&claim.bytes));
-        Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count])
     }
 
     /// Puts zeros in place of what is no longer in its file, among the first `count` that wait, and says whether it did. Whoever
@@ -239,6 +235,7 @@ impl<S: Socket> Gathering<S> {
 
     /// Takes off what was sent.
     fn forget(&mut self, mut sent: usize) {
+        self.len -= sent;
         while let Some(first) = self.waiting.front_mut() {
             if first.bytes.len() > sent {
                 first.advance(sent);

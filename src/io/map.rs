@@ -54,7 +54,7 @@ impl Lending {
         if start >= whole {
             return Ok(None);
         }
-        let reads = self.map.is_none() && whole - start < WORTH_MAPPING;
+        let reads = self.outlet.is_swift() || self.map.is_none() && whole - start < WORTH_MAPPING;
         let mut end = whole.min(start + if reads { file::PIECE } else { self.piece });
         let origin = &self.origin;
         if !reads {
@@ -96,20 +96,21 @@ impl Lending {
     }
 }
 
-/// Maps that nobody uses. The kernel looks up each page that is first sent from a map, which is as much work as sending it.
+/// Maps that nobody uses: to make one anew, and look its pages up, costs more than keeping it.
 static IDLE: LazyLock<Arc<Idle>> = LazyLock::new(Arc::default);
 /// So many are kept, of files of so many bytes together: each takes address space and an open file.
 const IDLE_MAPS: usize = 16;
 const IDLE_BYTES: usize = 1 << 30;
 
-/// Unmaps files that were removed: until then their space is not free.
-pub(crate) fn forget_removed() {
-    IDLE.forget_removed();
+/// Unmaps files that were removed: until then their space is not free, and freeing it takes a while.
+pub(crate) async fn forget_removed() {
+    // It ends, and nobody needs to know how.
+    let _ = task::spawn_blocking(|| IDLE.forget_removed()).await;
 }
 
 /// The last used is the last.
 #[derive(Default)]
-pub(super) struct Idle(Mutex<Vec<Map>>);
+struct Idle(Mutex<Vec<Map>>);
 
 impl Idle {
     fn maps(&self) -> MutexGuard<'_, Vec<Map>> {
@@ -118,7 +119,7 @@ impl Idle {
     }
 
     /// A map of the file up to `end` at least.
-    pub(super) fn lease(self: &Arc<Self>, file: &Arc<File>, end: u64) -> io::Result<Bytes> {
+    fn lease(self: &Arc<Self>, file: &Arc<File>, end: u64) -> io::Result<Bytes> {
         let metadata = file.metadata()?;
         if metadata.len() < end {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -135,10 +136,14 @@ impl Idle {
     }
 
     fn give_back(&self, map: Map) {
-        if map.len > IDLE_BYTES || map.is_removed() {
+        if map.len > IDLE_BYTES {
             return;
         }
         let mut maps = self.maps();
+        // Asked here: who removes the file looks for its maps next.
+        if map.is_removed() {
+            return;
+        }
         maps.push(map);
         let mut bytes = 0;
         let kept = maps.iter().rev().take(IDLE_MAPS).take_while(|map| {

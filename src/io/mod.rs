@@ -9,7 +9,6 @@ mod map;
 mod memory;
 mod outlet;
 mod payload;
-mod pipe;
 mod socket;
 
 pub(crate) use cpu::cpu_time;
@@ -34,4 +33,4 @@ pub(crate) fn lent(
 
 /// Nothing is mapped here.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn forget_removed() {}
+pub(crate) async fn forget_removed() {}

@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::io;
 #[cfg(target_os = "linux")]
-use std::os::fd::AsFd as _;
-#[cfg(target_os = "linux")]
 use std::task::ready;
 use std::task::{Context, Poll};
 
@@ -13,8 +11,6 @@ use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
-
-use super::pipe::Pipe;
 
 /// What connections are made of.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
@@ -27,17 +23,6 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
         count: usize,
     ) -> Poll<io::Result<usize>> {
         let _ = (cx, file, offset, count);
-        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
-    }
-
-    /// Whether it takes what is in a pipe.
-    fn drains(&self) -> bool {
-        false
-    }
-
-    /// Sends what is in a pipe, as much as it takes now.
-    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
-        let _ = (cx, pipe);
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
@@ -65,20 +50,6 @@ impl Socket for TcpStream {
             ready!(self.poll_write_ready(cx))?;
             match self.try_io(Interest::WRITABLE, || send_file(self, file, offset, count)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
-    }
-
-    fn drains(&self) -> bool {
-        true
-    }
-
-    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_write_ready(cx))?;
-            match self.try_io(Interest::WRITABLE, || pipe.drain(self.as_fd(), usize::MAX)) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 sent => return Poll::Ready(sent),
             }

@@ -147,7 +147,7 @@ impl Store {
         self.inner.recent.forget(path.as_ref());
         match self.inner.objects.delete(&path).await {
             Ok(()) => {
-                forget_removed();
+                forget_removed().await;
                 Ok(true)
             }
             Err(StoreError::NotFound { .. }) => Ok(false),

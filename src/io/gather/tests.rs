@@ -1,18 +1,14 @@
 //! Sockets that stall, trickle and break at every byte.
 
 use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::timeout;
 
 use super::*;
 use crate::io::file::tests::file_of;
-use crate::io::map::Idle;
 use crate::io::outlet::{Origin, WORTH_KEEPING};
 
 /// What a socket does to the bytes that are written to it.
@@ -60,21 +56,6 @@ impl Faucet {
 }
 
 impl Socket for Faucet {
-    fn drains(&self) -> bool {
-        true
-    }
-
-    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
-        let allowance = ready!(self.poll_allowance(cx))?;
-        let (mut from, to) = io::pipe()?;
-        let mut bytes = vec![0; pipe.drain(to.as_fd(), allowance)?];
-        from.read_exact(&mut bytes)?;
-        let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &bytes))?;
-        assert_eq!(sent, bytes.len(), "it has room for all of an exchange");
-        self.sent.fetch_add(sent, Ordering::Relaxed);
-        Poll::Ready(Ok(sent))
-    }
-
     fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
@@ -132,33 +113,12 @@ impl AsyncWrite for Faucet {
     }
 }
 
-/// What the server answers.
-#[derive(Debug, Clone, Copy)]
-enum Answer {
-    Memory,
-    File,
-}
-
-impl Answer {
-    /// Parts of it, lent.
-    fn parts(self, outlet: &Outlet) -> Vec<Bytes> {
-        let little = Bytes::from_static(b"a little");
-        match self {
-            Self::Memory => {
-                [little, vec![1; WORTH_KEEPING + 7].into(), vec![2; 99].into()].map(|part| outlet.lend(part)).into()
-            }
-            Self::File => {
-                let file = Arc::new(file_of(5000).0.into_file());
-                let map = Arc::new(Idle::default()).lease(&file, 5000).unwrap();
-                let map = outlet.lend_map(map, Arc::new(Origin::new(file)), 0);
-                vec![map.slice(1..1000), little, map.slice(1000..4999)]
-            }
-        }
-    }
+fn answer() -> Vec<Bytes> {
+    vec![Bytes::from_static(b"a little"), vec![1; WORTH_KEEPING + 7].into(), vec![2; 99].into()]
 }
 
 /// Two requests over one connection and what the client got, with the bytes that the server sent.
-async fn exchange(answer: Answer, flow: Flow) -> (Result<(), h2::Error>, usize) {
+async fn exchange(flow: Flow) -> (Result<(), h2::Error>, usize) {
     let (near, far) = tokio::io::duplex(1 << 16);
     let sent = Arc::new(AtomicUsize::new(0));
     let outlet = Outlet::default();
@@ -170,14 +130,13 @@ async fn exchange(answer: Answer, flow: Flow) -> (Result<(), h2::Error>, usize) 
         while let Some(request) = connection.accept().await {
             let (_, mut respond) = request?;
             let mut stream = respond.send_response(http::Response::new(()), false)?;
-            for part in answer.parts(&outlet) {
-                stream.send_data(part, false)?;
+            for piece in answer() {
+                stream.send_data(outlet.lend(piece), false)?;
             }
             stream.send_trailers(http::HeaderMap::new())?;
         }
         Ok::<_, h2::Error>(())
     });
-    let expected = answer.parts(&Outlet::default()).concat();
     let client = async {
         let (mut send, connection) = h2::client::handshake(near).await?;
         let connection = tokio::spawn(connection);
@@ -190,7 +149,7 @@ async fn exchange(answer: Answer, flow: Flow) -> (Result<(), h2::Error>, usize) 
                 got.extend_from_slice(&piece?);
             }
             body.trailers().await?;
-            assert!(got == expected, "{answer:?}, {flow:?}: {} bytes", got.len());
+            assert!(got == answer().concat(), "{flow:?}: {} bytes", got.len());
         }
         drop(send);
         connection.await.unwrap()
@@ -205,15 +164,13 @@ async fn exchange(answer: Answer, flow: Flow) -> (Result<(), h2::Error>, usize) 
 
 #[tokio::test]
 async fn bytes_arrive_however_slowly_they_are_taken() {
-    for answer in [Answer::Memory, Answer::File] {
-        let (outcome, total) = exchange(answer, Flow::Free).await;
-        outcome.unwrap();
-        for count in 1..total {
-            exchange(answer, Flow::Stall(count)).await.0.unwrap();
-        }
-        for count in (1..40).chain((40..total).step_by(101)) {
-            exchange(answer, Flow::Trickle(count)).await.0.unwrap();
-        }
+    let (outcome, total) = exchange(Flow::Free).await;
+    outcome.unwrap();
+    for count in 1..total {
+        exchange(Flow::Stall(count)).await.0.unwrap();
+    }
+    for count in (1..40).chain((40..total).step_by(101)) {
+        exchange(Flow::Trickle(count)).await.0.unwrap();
     }
 }
 
@@ -269,14 +226,12 @@ async fn what_is_around_a_file_arrives_in_its_order() {
 
 #[tokio::test]
 async fn a_cut_at_any_byte_ends_both_sides() {
-    for answer in [Answer::Memory, Answer::File] {
-        let (_, total) = exchange(answer, Flow::Free).await;
-        for count in 0..total {
-            let (outcome, sent) = exchange(answer, Flow::Cut(count)).await;
-            assert_eq!(sent, count);
-            // What follows the last answer may be lost: the client has all it asked for.
-            assert!(outcome.is_err() || count > total - 64, "{answer:?}: {count} of {total}");
-        }
+    let (_, total) = exchange(Flow::Free).await;
+    for count in 0..total {
+        let (outcome, sent) = exchange(Flow::Cut(count)).await;
+        assert_eq!(sent, count);
+        // What follows the last answer may be lost: the client has all it asked for.
+        assert!(outcome.is_err() || count > total - 64, "{count} of {total}");
     }
 }
 
