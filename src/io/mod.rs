@@ -5,6 +5,8 @@ mod cpu;
 mod file;
 mod gather;
 #[cfg(target_os = "linux")]
+mod lend;
+#[cfg(target_os = "linux")]
 mod map;
 mod memory;
 mod outlet;
@@ -15,7 +17,9 @@ pub(crate) use cpu::cpu_time;
 pub(crate) use file::{FileReader, pieces};
 pub(crate) use gather::Gathering;
 #[cfg(target_os = "linux")]
-pub(crate) use map::{forget_removed, lent};
+pub(crate) use lend::lent;
+#[cfg(target_os = "linux")]
+pub(crate) use map::forget_removed;
 pub(crate) use memory::give_back;
 pub(crate) use outlet::Outlet;
 pub(crate) use payload::Payload;

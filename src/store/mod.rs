@@ -146,13 +146,17 @@ impl Store {
         let path = key.path().map_err(Error::internal)?;
         self.inner.recent.forget(path.as_ref());
         match self.inner.objects.delete(&path).await {
-            Ok(()) => {
-                forget_removed().await;
-                Ok(true)
-            }
+            Ok(()) => Ok(true),
             Err(StoreError::NotFound { .. }) => Ok(false),
             Err(error) => Err(told(error, Doing::Writing)),
         }
+    }
+
+    /// Removes a blob that may have been sent, with what is kept of it for sending.
+    pub(crate) async fn discard_blob(&self, id: &str) -> Result<()> {
+        self.discard(&StorageKey::blob(id)).await?;
+        forget_removed().await;
+        Ok(())
     }
 
     /// Every object of a folder, in no order.

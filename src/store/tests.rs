@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::error::Reason;
+#[cfg(target_os = "linux")]
+use crate::io::Outlet;
 
 #[tokio::test]
 async fn a_url_that_is_no_stores_is_refused_with_the_mend() {
@@ -58,4 +60,25 @@ async fn small_objects_are_written_under_a_condition() {
         assert_eq!(store.read(&key).await.unwrap(), None);
         store.remove(&key).await.unwrap();
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_removed_blob_is_not_kept_for_sending() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("file:{}", dir.path().display()), true).await.unwrap();
+    let path = dir.path().join(StorageKey::blob("blob-to-send").path().unwrap().as_ref());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, vec![7; 100_000]).unwrap();
+    let is_mapped = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.contains(&*path.canonicalize().unwrap_or(path.clone()).to_string_lossy())
+    };
+    let blob = store.open_blob("blob-to-send", 100_000).await.unwrap().unwrap();
+    let sent: Vec<_> = blob.send(0..100_000, 1 << 20, Some(&Outlet::default())).try_collect().await.unwrap();
+    assert_eq!(sent.iter().map(bytes::Bytes::len).sum::<usize>(), 100_000);
+    drop((blob, sent));
+    assert!(is_mapped(), "the next one takes it");
+    store.discard_blob("blob-to-send").await.unwrap();
+    assert!(!path.exists() && !is_mapped());
 }
