@@ -27,7 +27,9 @@ const FLOOR: i64 = 16;
 /// What any answer may send first: this part of the window, but at least so many bytes.
 const FREE: i64 = 4096;
 const LEAST_FREE: i64 = 1 << 10;
-/// Where half of the window is gone, large answers go on in pieces of at most so many bytes.
+/// Below this part of the window, large answers go on in pieces of at most so many bytes. Clients give the window back by
+/// halves: one that reads, and has less than another quarter on its way, never gets there.
+const NARROW: i64 = 4;
 const SLICE: usize = 64 << 10;
 /// A sip is a quarter of what is left, by one answer, this often: enough for a client that reads to send an update.
 const SIP: Duration = Duration::from_millis(50);
@@ -71,7 +73,7 @@ impl State {
             return usize::MAX;
         }
         let above = |part: i64| usize::try_from(self.left() - part).unwrap_or(0);
-        above(self.widest / 2).max(above(self.widest / KEPT).min(SLICE))
+        above(self.widest / NARROW).max(above(self.widest / KEPT).min(SLICE))
     }
 
     /// Bytes that one large answer may send where there is no room, or when to ask again.
@@ -284,6 +286,26 @@ mod tests {
         // Where one is read, others may go on.
         gate.inbound(&frame(frames::WINDOW_UPDATE, 0, 4, 16 * MIB));
         assert!(unread.iter_mut().map(|body| send(&gate, body)).sum::<usize>() > 8 * MIB);
+    }
+
+    #[tokio::test]
+    async fn who_gives_the_window_back_by_halves_gets_whole_pieces() {
+        let gate = gate(64 * MIB);
+        let mut unread = 0;
+        for piece in 0..500 {
+            assert_eq!(
+                body(&gate, MIB).frame().await.unwrap().unwrap().into_data().unwrap().remaining(),
+                MIB,
+                "{piece}"
+            );
+            gate.outbound(&frame(frames::DATA, 1, MIB, 0));
+            unread += 1;
+            // 15 are on their way.
+            if unread == 32 + 15 {
+                gate.inbound(&frame(frames::WINDOW_UPDATE, 0, 4, 32 * MIB));
+                unread -= 32;
+            }
+        }
     }
 
     /// The least that a client of the h2 crate must see before it says that it has read: a third of what is left.
