@@ -24,8 +24,8 @@ pub(super) const STREAM_WINDOW: u32 = 16 << 20;
 /// The same for all streams of a connection together, which is the most HTTP/2 has: a hundred streams that nobody reads
 /// leave room in it, so that they cannot hold up a call beside them.
 pub(super) const CONNECTION_WINDOW: u32 = i32::MAX as u32;
-/// A server that sends large frames spends a third of the CPU on them.
-pub(super) const MAX_FRAME: u32 = 1 << 20;
+/// A server that sends large frames spends a third of the CPU on them. One holds a message of 1 MiB and its head.
+pub(super) const MAX_FRAME: u32 = (1 << 20) + (1 << 10);
 
 const USER_AGENT: &str = concat!("wirephoto/", env!("CARGO_PKG_VERSION"));
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);

@@ -41,7 +41,7 @@ struct Lending {
     piece: u64,
     /// What is mapped and not given yet.
     map: Option<Bytes>,
-    /// Up to here the kernel had the file in its cache.
+    /// Up to here the file was there, and in the kernel's cache.
     cached: u64,
     outlet: Outlet,
 }
@@ -55,14 +55,14 @@ impl Lending {
         let reads = self.outlet.is_swift() || self.map.is_none() && whole - start < WORTH_MAPPING;
         let mut end = whole.min(start + if reads { file::PIECE } else { self.piece });
         let origin = &self.origin;
-        if !reads {
+        if !reads && end > self.cached {
             if origin.reach()? < end {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if end > self.cached && file::is_cached(&origin.file, &(start..whole.min(start + AHEAD))) {
-                self.cached = start + AHEAD;
-            }
-            if end > self.cached {
+            let ahead = start..whole.min(start + AHEAD);
+            if file::is_cached(&origin.file, &ahead) {
+                self.cached = ahead.end;
+            } else {
                 end = end.min(start + COLD_PIECE);
                 if !file::is_cached(&origin.file, &(start..end)) {
                     let file = Arc::clone(&origin.file);

@@ -13,8 +13,10 @@ use crate::relay::Relay;
 use crate::server::{Places, Running};
 use crate::{h1, os, stats, wire};
 
-/// Our client's own settings: frames of 1 MiB, a stream window of 16 MiB.
-const OURS: Settings = Settings::frames(1 << 20);
+/// Bytes of a frame that our client takes: a message of 1 MiB and its head.
+pub const OUR_FRAME: u32 = (1 << 20) + (1 << 10);
+/// Our client's own settings, with a stream window of 16 MiB.
+const OURS: Settings = Settings::frames(OUR_FRAME);
 const SLOW: usize = 50;
 const GRPC_WEB: &str = "application/grpc-web+proto";
 

@@ -1,6 +1,6 @@
 //! What is measured against what, and the goals held against it.
 
-use crate::act::Act;
+use crate::act::{Act, OUR_FRAME};
 
 /// What a row's figure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub fn rows(tls: bool) -> Vec<Row> {
             contenders: vec![by(NGINX, NGINX, Act::Burst), by(OURS, OURS, Act::Burst)],
         },
         grpc("grpc-16k", "gRPC stream, frames of 16 KiB", 16 << 10, &[]),
-        grpc("grpc-1m", "gRPC stream, frames of 1 MiB (our client's)", 1 << 20, &get),
+        grpc("grpc-1m", "gRPC stream, frames of 1 MiB (our client's)", OUR_FRAME, &get),
         Row {
             key: "web",
             title: "gRPC-Web stream over HTTP/1.1",
