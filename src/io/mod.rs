@@ -30,6 +30,7 @@ pub(crate) use socket::Socket;
 pub(crate) fn lent(
     file: std::sync::Arc<std::fs::File>,
     range: std::ops::Range<u64>,
+    _piece: u64,
     _outlet: Outlet,
 ) -> impl futures::Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static {
     pieces(file, range)

@@ -57,11 +57,13 @@ pub(crate) struct Origin {
 /// More of the range will be asked for.
 const OPEN: u8 = 0;
 /// All of it has been given.
+#[cfg(target_os = "linux")]
 const GIVEN: u8 = 1;
 /// Bytes that had been given were no longer there when they were to be sent.
 const DAMAGED: u8 = 2;
 
 impl Origin {
+    #[cfg(target_os = "linux")]
     pub(super) fn new(file: Arc<File>) -> Self {
         Self { file, state: AtomicU8::new(OPEN) }
     }
@@ -72,6 +74,7 @@ impl Origin {
     }
 
     /// The last piece is given; false if an earlier one was damaged.
+    #[cfg(target_os = "linux")]
     pub(super) fn end(&self) -> bool {
         self.change(GIVEN)
     }
@@ -81,6 +84,7 @@ impl Origin {
         self.change(DAMAGED)
     }
 
+    #[cfg(target_os = "linux")]
     pub(super) fn is_damaged(&self) -> bool {
         self.state.load(Ordering::Acquire) == DAMAGED
     }
