@@ -88,7 +88,7 @@ impl Sweeper {
                 continue;
             }
             tracing::info!(blob, "removing a blob that no image has");
-            core.store.discard_blob(&blob).await?;
+            core.store.discard(&StorageKey::blob(&blob)).await?;
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ async fn remove_doomed(core: &Core, now: DateTime<Utc>) -> Result<()> {
     };
     for doomed in due {
         // One that fails here is found again as an orphan.
-        core.store.discard_blob(&doomed.blob).await?;
+        core.store.discard(&StorageKey::blob(&doomed.blob)).await?;
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use futures::stream::{self, Stream};
 use tokio::task;
 
+use super::SharedFile;
+
 /// Bytes read at a time: large enough that a hop to the blocking pool costs little beside the copy.
 pub(crate) const PIECE: u64 = 256 * 1024;
 
@@ -21,7 +23,10 @@ const STRIDE: usize = 512 << 10;
 /// The bytes of `range`, in pieces of at most [`PIECE`], each read when it is asked for.
 ///
 /// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`]; an error ends the stream.
-pub(crate) fn pieces(file: Arc<File>, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+pub(crate) fn pieces(
+    file: Arc<SharedFile>,
+    range: Range<u64>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     stream::try_unfold((file, range), |(file, range)| async move {
         let end = range.end.min(range.start.saturating_add(PIECE));
         if range.start >= end {
@@ -34,7 +39,7 @@ pub(crate) fn pieces(file: Arc<File>, range: Range<u64>) -> impl Stream<Item = i
 
 /// All of `range`, which is small, or a [`PIECE`]: at once as far as the kernel has it in its cache, the rest on the blocking
 /// pool.
-pub(super) async fn read(file: &Arc<File>, range: Range<u64>) -> io::Result<Bytes> {
+pub(super) async fn read(file: &Arc<SharedFile>, range: Range<u64>) -> io::Result<Bytes> {
     let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
     let mut buffer = Buffer::of(len);
     let cached = read_cached(file, &mut buffer.0[..len], range.start);
@@ -153,13 +158,13 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 /// A blocking reader with a position of its own over a shared open file.
 #[derive(Debug)]
 pub(crate) struct FileReader {
-    file: Arc<File>,
+    file: Arc<SharedFile>,
     position: u64,
 }
 
 impl FileReader {
     /// A reader at the beginning of `file`.
-    pub(crate) fn new(file: Arc<File>) -> Self {
+    pub(crate) fn new(file: Arc<SharedFile>) -> Self {
         Self { file, position: 0 }
     }
 }
@@ -199,12 +204,18 @@ pub(super) mod tests {
         (file, bytes)
     }
 
+    /// The file as it is now.
+    pub(in crate::io) fn shared(file: &tempfile::NamedTempFile) -> Arc<SharedFile> {
+        let len = file.as_file().metadata().unwrap().len();
+        Arc::new(SharedFile::new(file.reopen().unwrap(), len))
+    }
+
     #[tokio::test]
     async fn every_range_is_exact() {
         let (file, bytes) = file_of(2 * PIECE + 17);
         let len = bytes.len() as u64;
         for range in [0..len, 0..0, 5..6, PIECE - 1..PIECE + 1, len - 1..len, 3..2 * PIECE + 3] {
-            let file = Arc::new(file.reopen().unwrap());
+            let file = shared(&file);
             let got: Vec<Bytes> = pieces(file, range.clone()).try_collect().await.unwrap();
             assert!(got.iter().all(|piece| !piece.is_empty() && piece.len() as u64 <= PIECE));
             assert_eq!(got.concat(), bytes[range.start as usize..range.end as usize], "{range:?}");
@@ -216,8 +227,7 @@ pub(super) mod tests {
         let (file, bytes) = file_of(3 * PIECE);
         file.as_file().set_len(PIECE + 5).unwrap();
         let got: Vec<io::Result<Bytes>> =
-            futures::StreamExt::collect::<Vec<_>>(pieces(Arc::new(file.reopen().unwrap()), 0..bytes.len() as u64))
-                .await;
+            futures::StreamExt::collect::<Vec<_>>(pieces(shared(&file), 0..bytes.len() as u64)).await;
         assert_eq!(got.len(), 2);
         assert_eq!(got[0].as_ref().unwrap().len() as u64, PIECE);
         assert_eq!(got[1].as_ref().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
@@ -226,7 +236,7 @@ pub(super) mod tests {
     #[test]
     fn readers_share_a_file_without_sharing_a_position() {
         let (file, bytes) = file_of(100);
-        let file = Arc::new(file.reopen().unwrap());
+        let file = shared(&file);
         let (mut one, mut two) = (FileReader::new(file.clone()), FileReader::new(file));
         one.seek(SeekFrom::End(-10)).unwrap();
         let (mut tail, mut whole) = (Vec::new(), Vec::new());

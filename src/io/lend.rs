@@ -1,7 +1,6 @@
 //! Bytes of a file for a socket whose bytes the kernel alone reads: lent from a map, by whose addresses the socket finds them in
 //! the file, and sends them from there or has the kernel read them.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use futures::stream::{self, Stream};
 use tokio::task;
 
 use super::outlet::{Origin, Outlet};
-use super::{file, map};
+use super::{SharedFile, file, map};
 
 /// So far ahead it is looked whether the file is cached.
 const AHEAD: u64 = 4 << 20;
@@ -25,7 +24,7 @@ const WORTH_MAPPING: u64 = 64 << 10;
 /// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`], as one does that was cut off after its bytes
 /// were given and before they were sent; an error ends the stream. After the last piece, sending fails instead.
 pub(crate) fn lent(
-    file: Arc<File>,
+    file: Arc<SharedFile>,
     range: Range<u64>,
     piece: u64,
     outlet: Outlet,
@@ -82,8 +81,8 @@ impl Lending {
         let mut rest = match self.map.take() {
             Some(rest) => rest,
             None => {
-                // The map has so many bytes.
-                let bytes = map::lease(&origin.file, whole)?.slice(start as usize..whole as usize);
+                // A range of the file, and so of the map.
+                let bytes = map::lease(&origin.file)?.slice(start as usize..whole as usize);
                 self.outlet.lend_map(bytes, Arc::clone(origin), start)
             }
         };
@@ -98,7 +97,7 @@ impl Lending {
 mod tests {
     use futures::{StreamExt as _, TryStreamExt as _};
 
-    use super::super::file::tests::file_of;
+    use super::super::file::tests::{file_of, shared};
     use super::*;
 
     const PIECE: u64 = 1 << 20;
@@ -109,8 +108,8 @@ mod tests {
         let len = bytes.len() as u64;
         for range in [0..len, 0..0, 5..6, PIECE - 1..PIECE + 1, 4097..len - 1, 3..2 * PIECE + 3, 65535..131_072] {
             let outlet = Outlet::default();
-            let file = Arc::new(file.reopen().unwrap());
-            let got: Vec<Bytes> = lent(file, range.clone(), PIECE, outlet.clone()).try_collect().await.unwrap();
+            let got: Vec<Bytes> =
+                lent(shared(&file), range.clone(), PIECE, outlet.clone()).try_collect().await.unwrap();
             assert_eq!(got.concat(), bytes[range.start as usize..range.end as usize], "{range:?}");
             let mut at = range.start;
             for piece in &got {
@@ -127,9 +126,9 @@ mod tests {
     async fn a_file_that_shrank_is_an_error_and_then_the_end() {
         for left in [0, PIECE + 5, 3 * PIECE - 1] {
             let (file, bytes) = file_of(3 * PIECE);
+            let opened = shared(&file);
             file.as_file().set_len(left).unwrap();
-            let file = Arc::new(file.reopen().unwrap());
-            let got: Vec<_> = lent(file, 0..bytes.len() as u64, PIECE, Outlet::default()).collect().await;
+            let got: Vec<_> = lent(opened, 0..bytes.len() as u64, PIECE, Outlet::default()).collect().await;
             let (last, before) = got.split_last().unwrap();
             assert_eq!(last.as_ref().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
             let given: usize = before.iter().map(|piece| piece.as_ref().unwrap().len()).sum();

@@ -11,6 +11,7 @@ mod map;
 mod memory;
 mod outlet;
 mod payload;
+mod shared;
 mod socket;
 
 pub(crate) use cpu::cpu_time;
@@ -18,24 +19,19 @@ pub(crate) use file::{FileReader, pieces};
 pub(crate) use gather::Gathering;
 #[cfg(target_os = "linux")]
 pub(crate) use lend::lent;
-#[cfg(target_os = "linux")]
-pub(crate) use map::forget_removed;
 pub(crate) use memory::give_back;
 pub(crate) use outlet::Outlet;
 pub(crate) use payload::Payload;
+pub(crate) use shared::SharedFile;
 pub(crate) use socket::Socket;
 
 /// As [`pieces`]: sockets send no files here.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn lent(
-    file: std::sync::Arc<std::fs::File>,
+    file: std::sync::Arc<SharedFile>,
     range: std::ops::Range<u64>,
     _piece: u64,
     _outlet: Outlet,
 ) -> impl futures::Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static {
     pieces(file, range)
 }
-
-/// Nothing is mapped here.
-#[cfg(not(target_os = "linux"))]
-pub(crate) async fn forget_removed() {}

@@ -4,12 +4,13 @@
 //! HTTP libraries hand slices to a socket and free what is behind them as soon as it has taken them. Bytes that were lent
 //! here before can be claimed back from such a slice.
 
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf as _, Bytes};
+
+use super::SharedFile;
 
 /// Fewer bytes are copied sooner than kept.
 pub(crate) const WORTH_KEEPING: usize = 2 << 10;
@@ -50,7 +51,7 @@ pub(crate) struct Claim {
 /// A file of which a range is lent piece by piece, and what became of it.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<SharedFile>,
     state: AtomicU8,
 }
 
@@ -64,7 +65,7 @@ const DAMAGED: u8 = 2;
 
 impl Origin {
     #[cfg(target_os = "linux")]
-    pub(super) fn new(file: Arc<File>) -> Self {
+    pub(super) fn new(file: Arc<SharedFile>) -> Self {
         Self { file, state: AtomicU8::new(OPEN) }
     }
 
@@ -236,6 +237,10 @@ mod tests {
         vec![byte; 2 * WORTH_KEEPING].into()
     }
 
+    fn origin() -> Arc<Origin> {
+        Arc::new(Origin::new(Arc::new(SharedFile::new(tempfile::tempfile().unwrap(), 0))))
+    }
+
     fn claim(outlet: &Outlet, slice: &[u8]) -> Option<Bytes> {
         outlet.claim(slice).map(|claim| claim.bytes)
     }
@@ -282,7 +287,7 @@ mod tests {
     #[test]
     fn a_map_is_lent_once() {
         let outlet = Outlet::default();
-        let origin = Arc::new(Origin::new(Arc::new(tempfile::tempfile().unwrap())));
+        let origin = origin();
         let lent = outlet.lend_map(large(3), origin, 1000);
         let again = outlet.lend(lent.slice(WORTH_KEEPING..));
         assert_eq!(outlet.loans().all.len(), 1);
@@ -293,7 +298,7 @@ mod tests {
     #[test]
     fn a_part_of_a_map_is_that_part_of_the_file() {
         let outlet = Outlet::default();
-        let origin = Arc::new(Origin::new(Arc::new(tempfile::tempfile().unwrap())));
+        let origin = origin();
         let mut lent = outlet.lend_map(large(3), origin, 1000);
         let rest = lent.split_off(50);
         let claim = outlet.claim(&rest).unwrap();

@@ -86,13 +86,14 @@ impl Buf for Payload {
 mod tests {
     use std::io::Write as _;
 
+    use super::super::SharedFile;
     use super::*;
 
     /// Bytes lent as those of a file in which others are: who looks sees the file's.
     fn payload(outlet: &Outlet, len: usize) -> (Payload, Arc<Origin>) {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&(0..len).map(|at| (at % 251) as u8).collect::<Vec<_>>()).unwrap();
-        let origin = Arc::new(Origin::new(Arc::new(file)));
+        let origin = Arc::new(Origin::new(Arc::new(SharedFile::new(file, len as u64))));
         let bytes = outlet.lend_map(vec![255; len].into(), Arc::clone(&origin), 0);
         (Payload::of(bytes, Some(outlet)), origin)
     }

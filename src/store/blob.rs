@@ -1,6 +1,5 @@
 //! The bytes of one image, opened: streamed by ranges, or read and sought in for parsing.
 
-use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,15 +11,24 @@ use object_store::{Error as StoreError, GetOptions, GetResultPayload, ObjectStor
 use tokio::runtime::Handle;
 
 use super::failure::{Doing, data_loss, told, told_io};
-use super::{Inner, Place, recent};
+use super::{Inner, Place};
 use crate::error::{Error, Reason, Result};
-use crate::io::{FileReader, Outlet, lent, pieces};
+use crate::io::{FileReader, Outlet, SharedFile, lent, pieces};
 
 /// Bytes a parser has at hand at a time.
 const WINDOW: usize = 64 * 1024;
 
 /// Bytes given at a time, unless the caller says otherwise; of so few in memory all are at hand.
 const PIECE: usize = 1 << 20;
+
+/// Longest blob that is kept in memory once it was read, in bytes; what it weighs besides them, and what may be kept.
+const SMALL: u64 = 64 << 10;
+const SMALL_WEIGHT: u64 = 256;
+pub(super) const SMALL_ROOM: u64 = 8 << 20;
+
+/// What a file that is kept open weighs besides its bytes, and what may be kept: 64 files, of 512 MiB together.
+const FILE_WEIGHT: u64 = 8 << 20;
+pub(super) const FILE_ROOM: u64 = 512 << 20;
 
 /// Bytes asked of a cloud by one request, at first and then at most.
 const FIRST_CLOUD_WINDOW: u64 = 512 << 10;
@@ -37,16 +45,18 @@ pub struct Blob {
 
 #[derive(Debug, Clone)]
 enum Source {
-    File(Arc<File>),
+    File(Arc<SharedFile>),
     Memory(Bytes),
     Cloud(Arc<dyn ObjectStore>, Path),
 }
 
 impl Blob {
     pub(super) async fn open(store: &Inner, path: Path, size: u64) -> Result<Option<Self>> {
-        let small = size <= recent::LONGEST && !matches!(store.place, Place::Memory);
-        if small && let Some(bytes) = store.recent.get(path.as_ref()) {
-            return Ok(Some(Self { size, source: Source::Memory(bytes) }));
+        let small = size <= SMALL && !matches!(store.place, Place::Memory);
+        let recent =
+            if small { store.small.get(path.as_ref()).map(Source::Memory) } else { opened(store, &path, size) };
+        if let Some(source) = recent {
+            return Ok(Some(Self { size, source }));
         }
         let head = matches!(store.place, Place::Shared) && !small;
         let found = match store.objects.get_opts(&path, GetOptions { head, ..GetOptions::default() }).await {
@@ -59,7 +69,15 @@ impl Blob {
         }
         let source = match found.payload {
             _ if head => Source::Cloud(store.objects.clone(), path),
-            GetResultPayload::File(file, _) if !small => Source::File(Arc::new(file)),
+            GetResultPayload::File(file, _) if !small => {
+                let file = Arc::new(SharedFile::new(file, size));
+                store.files.keep(path.as_ref(), file.clone(), FILE_WEIGHT + size);
+                // Who removes the blob forgets it then, which may have been before this.
+                if !file.is_whole() {
+                    store.files.forget(path.as_ref());
+                }
+                Source::File(file)
+            }
             // Memory gives its own bytes, uncopied.
             _ => {
                 let bytes = found.bytes().await.map_err(|error| told(error, Doing::Reading))?;
@@ -67,7 +85,7 @@ impl Blob {
                     return Err(data_loss().caused_by(format!("{path} has {} bytes, not {size}", bytes.len())));
                 }
                 if small {
-                    store.recent.keep(path.as_ref(), bytes.clone());
+                    store.small.keep(path.as_ref(), bytes.clone(), SMALL_WEIGHT + size);
                 }
                 Source::Memory(bytes)
             }
@@ -148,6 +166,16 @@ impl Blob {
         };
         BufReader::with_capacity(WINDOW, source)
     }
+}
+
+/// The file that was opened lately, if it is still what a new one would be.
+fn opened(store: &Inner, path: &Path, size: u64) -> Option<Source> {
+    let file = store.files.get(path.as_ref())?;
+    if file.len() == size && file.is_whole() {
+        return Some(Source::File(file));
+    }
+    store.files.forget(path.as_ref());
+    None
 }
 
 /// The bytes of `range` by requests of their own: the first for little, so that it answers soon, and the next two always on

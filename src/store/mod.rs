@@ -27,7 +27,7 @@ use recent::Recent;
 pub(crate) use writer::{BlobWriter, PART, StagedBlob};
 
 use crate::error::{Error, Result};
-use crate::io::forget_removed;
+use crate::io::SharedFile;
 
 /// Where images are kept. Cloning gives another handle to the same store.
 #[derive(Debug, Clone)]
@@ -41,7 +41,9 @@ struct Inner {
     place: Place,
     /// Ids of the blobs that are being written here and now, or wait for their manifest.
     staged: Mutex<HashSet<String>>,
-    recent: Recent,
+    /// Blobs in memory, and open files of longer ones.
+    small: Recent<Bytes>,
+    files: Recent<Arc<SharedFile>>,
 }
 
 /// What kind of store it is, for what object_store leaves to its callers.
@@ -84,7 +86,8 @@ impl Store {
     }
 
     pub(crate) fn over(objects: Arc<dyn ObjectStore>, place: Place) -> Self {
-        Self { inner: Arc::new(Inner { objects, place, staged: Mutex::default(), recent: Recent::default() }) }
+        let (small, files) = (Recent::new(blob::SMALL_ROOM), Recent::new(blob::FILE_ROOM));
+        Self { inner: Arc::new(Inner { objects, place, staged: Mutex::default(), small, files }) }
     }
 
     #[cfg(test)]
@@ -144,19 +147,17 @@ impl Store {
     /// Removes an object that would be collected again if it came back after a power cut; whether it was there.
     pub(crate) async fn discard(&self, key: &StorageKey) -> Result<bool> {
         let path = key.path().map_err(Error::internal)?;
-        self.inner.recent.forget(path.as_ref());
-        match self.inner.objects.delete(&path).await {
+        let removed = self.inner.objects.delete(&path).await;
+        self.inner.small.forget(path.as_ref());
+        // Until it is closed its space is not free, and freeing it takes a while.
+        if let Some(file) = self.inner.files.forget(path.as_ref()) {
+            let _ = task::spawn_blocking(|| drop(file)).await;
+        }
+        match removed {
             Ok(()) => Ok(true),
             Err(StoreError::NotFound { .. }) => Ok(false),
             Err(error) => Err(told(error, Doing::Writing)),
         }
-    }
-
-    /// Removes a blob that may have been sent, with what is kept of it for sending.
-    pub(crate) async fn discard_blob(&self, id: &str) -> Result<()> {
-        self.discard(&StorageKey::blob(id)).await?;
-        forget_removed().await;
-        Ok(())
     }
 
     /// Every object of a folder, in no order.

@@ -1,69 +1,84 @@
-//! Small blobs that were read lately, in memory: asking a file system takes longer than sending them.
+//! What was read lately, by the paths of its blobs: asking a file system for it takes longer than sending a small one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+/// Values by paths, which are never used for two contents.
+#[derive(Debug)]
+pub(super) struct Recent<T> {
+    /// Weight of one generation. There are two, so that what is asked for again before as much else has come stays.
+    room: u64,
+    generations: Mutex<Generations<T>>,
+}
 
-/// Longest blob that is kept, in bytes.
-pub(super) const LONGEST: u64 = 64 << 10;
-/// Bytes of one generation. There are two, so that a blob asked for again before as many others have come stays.
-const GENERATION: usize = 8 << 20;
-/// What a blob counts besides its bytes.
-const OVERHEAD: usize = 256;
-
-/// The blobs by their paths, which are never used for two contents.
-#[derive(Debug, Default)]
-pub(super) struct Recent(Mutex<Generations>);
-
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<String, Bytes>,
-    old: HashMap<String, Bytes>,
+#[derive(Debug)]
+struct Generations<T> {
+    young: HashMap<String, Weighed<T>>,
+    old: HashMap<String, Weighed<T>>,
     /// Of the young.
-    len: usize,
+    weight: u64,
 }
 
-impl Recent {
-    fn generations(&self) -> MutexGuard<'_, Generations> {
+#[derive(Debug)]
+struct Weighed<T> {
+    value: T,
+    weight: u64,
+}
+
+impl<T: Clone> Recent<T> {
+    /// Keeps values of twice this weight at most; of those that alone weigh more, two.
+    pub(super) fn new(room: u64) -> Self {
+        let generations = Generations { young: HashMap::new(), old: HashMap::new(), weight: 0 };
+        Self { room, generations: Mutex::new(generations) }
+    }
+
+    fn generations(&self) -> MutexGuard<'_, Generations<T>> {
         // Whatever panicked, a map is never left half-written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn get(&self, path: &str) -> Option<Bytes> {
+    pub(super) fn get(&self, path: &str) -> Option<T> {
         let mut generations = self.generations();
-        if let Some(bytes) = generations.young.get(path) {
-            return Some(bytes.clone());
+        if let Some(found) = generations.young.get(path) {
+            return Some(found.value.clone());
         }
-        let (path, bytes) = generations.old.remove_entry(path)?;
-        generations.insert(path, bytes.clone());
-        Some(bytes)
+        let (path, found) = generations.old.remove_entry(path)?;
+        let value = found.value.clone();
+        let surplus = generations.insert(path, found, self.room);
+        drop(generations);
+        drop(surplus);
+        Some(value)
     }
 
-    pub(super) fn keep(&self, path: &str, bytes: Bytes) {
-        self.generations().insert(path.to_owned(), bytes);
+    pub(super) fn keep(&self, path: &str, value: T, weight: u64) {
+        // What goes may take a while, which nobody waits for with the lock.
+        let surplus = self.generations().insert(path.to_owned(), Weighed { value, weight }, self.room);
+        drop(surplus);
     }
 
-    pub(super) fn forget(&self, path: &str) {
+    /// The value that was kept.
+    pub(super) fn forget(&self, path: &str) -> Option<T> {
         let mut generations = self.generations();
-        generations.old.remove(path);
-        if let Some(bytes) = generations.young.remove(path) {
-            generations.len -= bytes.len() + OVERHEAD;
-        }
+        let old = generations.old.remove(path);
+        let young = generations.young.remove(path);
+        generations.weight -= young.as_ref().map_or(0, |young| young.weight);
+        young.or(old).map(|found| found.value)
     }
 }
 
-impl Generations {
-    fn insert(&mut self, path: String, bytes: Bytes) {
-        let len = bytes.len() + OVERHEAD;
-        if self.len + len > GENERATION {
-            self.old = std::mem::take(&mut self.young);
-            self.len = 0;
+impl<T> Generations<T> {
+    /// What has to go for it.
+    fn insert(&mut self, path: String, added: Weighed<T>, room: u64) -> HashMap<String, Weighed<T>> {
+        let mut surplus = HashMap::new();
+        if self.weight + added.weight > room {
+            surplus = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+            self.weight = 0;
         }
-        self.len += len;
-        if let Some(twice) = self.young.insert(path, bytes) {
-            self.len -= twice.len() + OVERHEAD;
+        self.weight += added.weight;
+        if let Some(twice) = self.young.insert(path, added) {
+            self.weight -= twice.weight;
         }
+        surplus
     }
 }
 
@@ -73,20 +88,31 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_stays_and_the_rest_is_bounded() {
-        let recent = Recent::default();
-        recent.keep("a", Bytes::from_static(b"first"));
+        const ROOM: u64 = 1000;
+        let recent = Recent::new(ROOM);
+        recent.keep("a", 0, 1);
         for number in 0..1000 {
-            recent.keep(&number.to_string(), vec![0; LONGEST as usize].into());
-            assert_eq!(recent.get("a").unwrap(), "first");
+            recent.keep(&number.to_string(), number, 90);
+            assert_eq!(recent.get("a"), Some(0));
             let generations = recent.generations();
-            let held: usize = generations.young.values().chain(generations.old.values()).map(Bytes::len).sum();
-            assert!(held <= 2 * GENERATION);
-            let counted: usize = generations.young.values().map(|bytes| bytes.len() + OVERHEAD).sum();
-            assert_eq!(counted, generations.len);
+            let weigh = |kept: &HashMap<_, Weighed<_>>| kept.values().map(|kept| kept.weight).sum::<u64>();
+            assert_eq!(weigh(&generations.young), generations.weight);
+            assert!(weigh(&generations.young) <= ROOM && weigh(&generations.old) <= ROOM);
         }
-        assert!(recent.get("0").is_none() && recent.get("999").is_some());
-        recent.forget("999");
-        recent.forget("a");
-        assert!(recent.get("999").is_none() && recent.get("a").is_none());
+        assert_eq!((recent.get("0"), recent.get("999")), (None, Some(999)));
+        assert_eq!((recent.forget("999"), recent.forget("a"), recent.forget("0")), (Some(999), Some(0), None));
+        assert_eq!((recent.get("999"), recent.get("a")), (None, None));
+    }
+
+    #[test]
+    fn what_is_heavier_than_all_room_is_kept_alone() {
+        let recent = Recent::new(10);
+        for number in [5, 100, 200] {
+            recent.keep(&number.to_string(), number, number);
+        }
+        assert_eq!((recent.get("5"), recent.get("100"), recent.get("200")), (None, Some(100), Some(200)));
+        recent.keep("200", 200, 200);
+        recent.forget("200");
+        assert_eq!(recent.generations().weight, 0);
     }
 }

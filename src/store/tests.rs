@@ -62,21 +62,60 @@ async fn small_objects_are_written_under_a_condition() {
     }
 }
 
+/// A store with one blob of 100,000 bytes, and the blob's file as the system names it.
+#[cfg(target_os = "linux")]
+async fn with_blob() -> (tempfile::TempDir, Store, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("file:{}", dir.path().display()), true).await.unwrap();
+    let path = dir.path().canonicalize().unwrap().join(StorageKey::blob(BLOB).path().unwrap().as_ref());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, vec![7; 100_000]).unwrap();
+    (dir, store, path)
+}
+
+#[cfg(target_os = "linux")]
+const BLOB: &str = "blob-to-send";
+
+/// What is sent of the blob, by `sendfile` as far as this process knows.
+#[cfg(target_os = "linux")]
+async fn sent(store: &Store) -> Vec<bytes::Bytes> {
+    let blob = store.open_blob(BLOB, 100_000).await.unwrap().unwrap();
+    blob.send(0..100_000, 1 << 20, Some(&Outlet::default())).try_collect().await.unwrap()
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_removed_blob_is_not_kept_for_sending() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!("file:{}", dir.path().display()), true).await.unwrap();
-    // As the system names it.
-    let path = dir.path().canonicalize().unwrap().join(StorageKey::blob("blob-to-send").path().unwrap().as_ref());
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, vec![7; 100_000]).unwrap();
+    let (_dir, store, path) = with_blob().await;
     let is_mapped = || std::fs::read_to_string("/proc/self/maps").unwrap().contains(path.to_str().unwrap());
-    let blob = store.open_blob("blob-to-send", 100_000).await.unwrap().unwrap();
-    let sent: Vec<_> = blob.send(0..100_000, 1 << 20, Some(&Outlet::default())).try_collect().await.unwrap();
-    assert_eq!(sent.iter().map(bytes::Bytes::len).sum::<usize>(), 100_000);
-    drop((blob, sent));
-    assert!(is_mapped(), "the next one takes it");
-    store.discard_blob("blob-to-send").await.unwrap();
+    let times_open = || {
+        let names = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fd.unwrap().path().read_link().ok());
+        names.filter(|name| name.to_str().is_some_and(|name| name.starts_with(path.to_str().unwrap()))).count()
+    };
+    for _ in 0..2 {
+        assert_eq!(sent(&store).await.iter().map(bytes::Bytes::len).sum::<usize>(), 100_000);
+        assert!(is_mapped(), "the next one takes it");
+        assert_eq!(times_open(), 1);
+    }
+    assert!(store.discard(&StorageKey::blob(BLOB)).await.unwrap());
     assert!(!path.exists() && !is_mapped());
+    assert_eq!(times_open(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_that_is_kept_open_is_the_one_that_has_the_name() {
+    let (dir, store, path) = with_blob().await;
+    let open = async || store.open_blob(BLOB, 100_000).await;
+    assert!(open().await.unwrap().is_some());
+    let restored = dir.path().join("restored");
+    std::fs::write(&restored, vec![8; 100_000]).unwrap();
+    std::fs::rename(restored, &path).unwrap();
+    let mut byte = [0];
+    std::io::Read::read_exact(&mut open().await.unwrap().unwrap().reader(), &mut byte).unwrap();
+    assert_eq!(byte, [8]);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
+    assert_eq!(open().await.unwrap_err().reason, Reason::DataLoss);
+    std::fs::remove_file(&path).unwrap();
+    assert!(open().await.unwrap().is_none());
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::timeout;
 
 use super::*;
+use crate::io::SharedFile;
 use crate::io::file::tests::file_of;
 use crate::io::outlet::{Origin, WORTH_KEEPING};
 
@@ -184,7 +185,8 @@ async fn chunks(flow: Flow) -> (io::Result<()>, Vec<u8>, usize) {
     let outlet = Outlet::default();
     let (file, content) = file_of(CHUNKS);
     // In memory is something else: what comes out was read from the file.
-    let map = outlet.lend_map(vec![255; content.len()].into(), Arc::new(Origin::new(Arc::new(file.into_file()))), 0);
+    let file = SharedFile::new(file.into_file(), content.len() as u64);
+    let map = outlet.lend_map(vec![255; content.len()].into(), Arc::new(Origin::new(Arc::new(file))), 0);
     let faucet = Faucet { socket: far, flow, sent: Arc::clone(&sent), stalled: false };
     let mut socket = Gathering::new(faucet, outlet);
     let server = tokio::spawn(async move {
