@@ -22,7 +22,7 @@ use crate::wire::openapi::{About, Document};
 use crate::wire::{self, Limits, Spoken, Wire, Wires};
 use crate::{net, page, raw, service};
 
-pub use crate::net::{Threads, Tls};
+pub use crate::net::{Threads, Tls, listen};
 
 /// The services that every wire serves.
 const TABLES: &[&[Method]] = &[IMAGE_SERVICE];

@@ -1,6 +1,7 @@
 //! `wirephoto bench`: progress, report and exit status around what `crate::bench` measures.
 
 use std::fs::OpenOptions;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::{Failure, complain, print, print_json, serve};
 use crate::bench::{self, Line, Options, Progress};
 use crate::cli::{BenchArgs, BenchPart};
 use crate::config::Config;
-use crate::io;
+use crate::{io, server};
 
 /// Measures, and reports what there is even when it was interrupted.
 pub(super) async fn run(args: &BenchArgs) -> Result<(), Failure> {
@@ -140,7 +141,7 @@ pub(super) async fn part(part: BenchPart) -> Result<(), Failure> {
 /// Listens on a free port, and says so as `serve` does.
 async fn listen() -> Result<TcpListener, Failure> {
     let failed = |error: std::io::Error| Failure::Failed(format!("cannot listen: {error}"));
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
+    let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     print(|out| writeln!(out, "wirephoto listening on http://{address}"))?;
     Ok(listener)

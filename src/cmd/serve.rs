@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -33,7 +32,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         app = app.with_tls(tls);
     }
 
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+    let listener = server::listen(config.listen).await.map_err(|error| {
         let message = format!("cannot listen on {}: {error}; choose another --listen ADDR:PORT", config.listen);
         Error::new(Reason::Unavailable, message)
     })?;

@@ -12,11 +12,12 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::outlet::{Claim, Outlet, WORTH_KEEPING};
+use super::pipe::Pipe;
 use super::socket::Socket;
 
 /// Bytes that wait at most before they are sent; one write may go beyond.
 const LIMIT: usize = 1 << 20;
-/// Who takes so many bytes without a [`STALL`] takes them as they come.
+/// Who takes so many bytes without a [`STALL`] takes them as they come: more than fits the buffers of both sides.
 const SWIFT: usize = 8 << 20;
 /// A socket that takes nothing for so long has a peer that is slow to read.
 const STALL: Duration = Duration::from_millis(20);
@@ -24,6 +25,8 @@ const STALL: Duration = Duration::from_millis(20);
 const SLICES: usize = 256;
 /// Part of a file for which a system call of its own is worth while; of so much, packets had better be full.
 const WORTH_SENDING: usize = 256 << 10;
+/// Mapped bytes for which a pipe is worth while.
+const WORTH_PIPING: usize = 32 << 10;
 /// Room for copied bytes that is kept while nothing waits.
 const KEPT_ROOM: usize = 8 << 10;
 
@@ -50,8 +53,10 @@ pub(crate) struct Gathering<S> {
     put_off: u8,
     /// Bytes sent since the last stall, as far as [`SWIFT`].
     run: usize,
-    /// Whether the peer takes frames that are worth sending by themselves.
-    large: bool,
+    /// The first bytes of what waits, once they are in a pipe, which is not empty.
+    pipe: Option<Pipe>,
+    /// Whether pipes can be used, once that was asked.
+    pipes: Option<bool>,
     /// Whether packets wait until they are full.
     corked: bool,
     /// Since when the socket has taken nothing.
@@ -70,7 +75,8 @@ impl<S: Socket> Gathering<S> {
             len: 0,
             put_off: 1,
             run: 0,
-            large: false,
+            pipe: None,
+            pipes: None,
             corked: false,
             blocked: None,
         }
@@ -96,7 +102,6 @@ impl<S: Socket> Gathering<S> {
     pub(crate) fn take(&mut self, slice: &[u8]) {
         self.len += slice.len();
         self.put_off = 0;
-        self.large |= is_worth_sending(slice);
         match self.outlet.claim(slice) {
             Some(kept) => {
                 self.seal();
@@ -169,13 +174,12 @@ impl<S: Socket> Gathering<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Learns from what was sent how the peer reads. Of large frames the file's part is sent from there.
+    /// Learns from what was sent how the peer reads.
     fn pace(&mut self, sent: usize) {
         if self.blocked.take().is_some_and(|since| since.elapsed() >= STALL) {
             self.run = 0;
         }
         self.run = (self.run + sent).min(SWIFT);
-        self.outlet.set_swift(self.run == SWIFT && self.gathers && !self.large);
     }
 
     /// Sends the first of what waits.
@@ -183,6 +187,11 @@ impl<S: Socket> Gathering<S> {
         loop {
             if self.outlet.is_given_up() {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if let Some(pipe) = &mut self.pipe {
+                let sent = ready!(self.socket.poll_send_pipe(cx, pipe));
+                self.pipe.take_if(|pipe| pipe.held() == 0);
+                return Poll::Ready(sent);
             }
             let apart = |claim: &Claim| claim.file.is_some() && is_worth_sending(&claim.bytes);
             let sent = match self.waiting.front() {
@@ -193,9 +202,11 @@ impl<S: Socket> Gathering<S> {
                     let together = self.waiting.iter().take(SLICES).take_while(|claim| !apart(claim)).count();
                     // The rest of a page that was cut off reads as zeros.
                     self.check(together)?;
-                    let mut slices = [IoSlice::new(&[]); SLICES];
-                    slices.iter_mut().zip(&self.waiting).for_each(|(slice, claim)| *slice = IoSlice::new(&claim.bytes));
-                    ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..together]))
+                    match self.fill_pipe(together) {
+                        Ok(true) => continue,
+                        Ok(false) => ready!(self.poll_write_first(cx, together)),
+                        Err(error) => Err(error),
+                    }
                 }
             };
             // Where a file was cut off since it was looked at, looking again tells.
@@ -204,6 +215,34 @@ impl<S: Socket> Gathering<S> {
                 sent => return Poll::Ready(sent),
             }
         }
+    }
+
+    /// Writes the first `count` that wait.
+    fn poll_write_first(&mut self, cx: &mut Context<'_>, count: usize) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        slices.iter_mut().zip(&self.waiting).for_each(|(slice, claim)| *slice = IoSlice::new(&claim.bytes));
+        Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count])
+    }
+
+    /// Puts the first of what waits into a pipe, among the first `count`, and says whether it did. A peer that is slow to read
+    /// would have to itself what pipes there are.
+    fn fill_pipe(&mut self, count: usize) -> io::Result<bool> {
+        if self.run < SWIFT || !*self.pipes.get_or_insert_with(|| self.socket.takes_pipes()) {
+            return Ok(false);
+        }
+        let fits = |claim: &&Claim| claim.file.is_some() || claim.bytes.len() < WORTH_KEEPING;
+        let claims = self.waiting.iter().take(count).take_while(fits);
+        let mapped = claims.clone().filter(|claim| claim.file.is_some()).map(|claim| claim.bytes.len());
+        if mapped.sum::<usize>() < WORTH_PIPING {
+            return Ok(false);
+        }
+        let Some(mut pipe) = Pipe::take() else { return Ok(false) };
+        match pipe.fill(claims) {
+            Err(error) if is_missing(&error) => return Err(error),
+            filled => self.pipes = Some(filled.is_ok()),
+        }
+        self.pipe = Some(pipe).filter(|pipe| pipe.held() > 0);
+        Ok(self.pipe.is_some())
     }
 
     /// Puts zeros in place of what is no longer in its file, among the first `count` that wait, and says whether it did. Whoever

@@ -51,8 +51,8 @@ impl Lending {
         if start >= whole {
             return Ok(None);
         }
-        let reads = self.outlet.is_swift() || self.map.is_none() && whole - start < WORTH_MAPPING;
-        let mut end = whole.min(start + if reads { file::PIECE } else { self.piece });
+        let reads = self.map.is_none() && whole - start < WORTH_MAPPING;
+        let mut end = whole.min(start + self.piece);
         let origin = &self.origin;
         if !reads && end > self.cached {
             if origin.reach()? < end {
@@ -75,7 +75,6 @@ impl Lending {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if reads {
-            self.map = None;
             return file::read(&origin.file, start..end).await.map(Some);
         }
         let mut rest = match self.map.take() {

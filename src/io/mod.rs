@@ -11,6 +11,8 @@ mod map;
 mod memory;
 mod outlet;
 mod payload;
+#[cfg_attr(not(target_os = "linux"), path = "no_pipe.rs")]
+mod pipe;
 mod shared;
 mod socket;
 

@@ -25,8 +25,6 @@ pub(crate) struct Outlet(Arc<Lent>);
 #[derive(Debug, Default)]
 struct Lent {
     loans: Mutex<Loans>,
-    /// The peer takes all it is given, in small frames.
-    swift: AtomicBool,
     /// Something else was put in place of bytes, and nobody can tell the client any more.
     broken: AtomicBool,
 }
@@ -128,17 +126,6 @@ impl Outlet {
     fn loans(&self) -> MutexGuard<'_, Loans> {
         // Whatever panicked, a list of bytes is never left half-written.
         self.0.loans.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether files are better read than mapped. A map takes no memory, however long it waits to be sent; but frame by
-    /// frame, bytes that were just read are sent at less cost.
-    #[cfg(target_os = "linux")]
-    pub(super) fn is_swift(&self) -> bool {
-        self.0.swift.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_swift(&self, swift: bool) {
-        self.0.swift.store(swift, Ordering::Relaxed);
     }
 
     /// Ends the connection, before anything more is sent.

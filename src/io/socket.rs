@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io;
 #[cfg(target_os = "linux")]
+use std::os::fd::AsFd as _;
+#[cfg(target_os = "linux")]
 use std::task::ready;
 use std::task::{Context, Poll};
 
@@ -12,8 +14,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::pipe::Pipe;
+
 /// What connections are made of.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Whether it had better be sent what is in a pipe.
+    fn takes_pipes(&self) -> bool {
+        false
+    }
+
     /// Sends bytes of a file, as many as it takes now. A file that has none there is [`io::ErrorKind::UnexpectedEof`].
     fn poll_send_file(
         &mut self,
@@ -23,6 +32,12 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
         count: usize,
     ) -> Poll<io::Result<usize>> {
         let _ = (cx, file, offset, count);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Sends what a pipe holds, as much as it takes now.
+    fn poll_send_pipe(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let _ = (cx, pipe);
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
@@ -39,6 +54,12 @@ impl<S: Socket> Socket for TlsStream<S> {}
 
 #[cfg(target_os = "linux")]
 impl Socket for TcpStream {
+    /// A pipe gives a socket 16 pages at a time. BBR, which sends by a timer, would set it for each of them, at more cost than
+    /// that of copies.
+    fn takes_pipes(&self) -> bool {
+        socket2::SockRef::from(self).tcp_congestion().is_ok_and(|name| !name.starts_with(b"bbr"))
+    }
+
     fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
@@ -46,19 +67,34 @@ impl Socket for TcpStream {
         offset: u64,
         count: usize,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_write_ready(cx))?;
-            match self.try_io(Interest::WRITABLE, || send_file(self, file, offset, count)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
+        poll_send(self, cx, || send_file(self, file, offset, count))
+    }
+
+    fn poll_send_pipe(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let fd = self.as_fd();
+        poll_send(self, cx, || pipe.send(fd))
     }
 
     fn set_cork(&mut self, cork: bool) {
         // A socket that refuses is broken, and the next write will say so.
         let _ = socket2::SockRef::from(&*self).set_tcp_cork(cork);
+    }
+}
+
+/// Does what sends, once the socket takes something.
+#[cfg(target_os = "linux")]
+fn poll_send(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    mut send: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        match socket.try_io(Interest::WRITABLE, &mut send) {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            sent => return Poll::Ready(sent),
+        }
     }
 }
 

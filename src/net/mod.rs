@@ -16,6 +16,8 @@ mod tls;
 mod watched;
 
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +44,23 @@ enum Phase {
     Drain,
     /// End at once.
     Cut,
+}
+
+/// Listens at `address`.
+///
+/// What comes over loopback uses Reno: there is no path to measure, and BBR, which some hosts have as their default, would set a
+/// timer for every few packets, at ten times the CPU.
+///
+/// # Errors
+/// The system's, such as that the address is in use.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await?;
+    #[cfg(target_os = "linux")]
+    if address.ip().is_loopback() {
+        // Every kernel has it; one that refuses goes on as it would.
+        let _ = socket2::SockRef::from(&listener).set_tcp_congestion(b"reno");
+    }
+    Ok(listener)
 }
 
 /// Serves connections by `service`, on `threads`, until `shutdown` completes, then lets running requests finish for at most

@@ -57,23 +57,32 @@ async fn plain_bytes_break_off() {
     }
 }
 
+/// Cut at once, and when the client has shown that it takes small frames as they come.
 #[tokio::test]
 async fn streams_end_in_data_loss_or_with_their_connection() {
-    for web in [false, true] {
+    const LEFT: usize = 30_000_001;
+    for (web, before) in [(false, 0), (false, 20_000_000), (true, 0), (true, 20_000_000)] {
         let (cut, blob) = with_large().await;
+        let sound = sixty_megabytes(8);
         let mut rpc = if web { cut.grpc_web() } else { patient_client_of(&cut.url("")) };
         let request = pb::DownloadImageRequest { name: "images/large".into(), ..Default::default() };
         let mut parts = rpc.download_image(request.clone()).await.unwrap().into_inner();
-        parts.message().await.unwrap().unwrap();
-        cut_short(&blob, 30_000_001);
+        let (mut got, mut is_cut) = (Vec::new(), false);
         let status = loop {
             match parts.message().await {
-                Ok(part) => assert!(part.is_some(), "the stream ended well"),
+                Ok(part) => {
+                    got.extend(part.expect("the stream ended well").chunk.map_or(vec![], |chunk| chunk.data.into()))
+                }
                 Err(status) => break status,
+            }
+            if got.len() >= before && !std::mem::replace(&mut is_cut, true) {
+                cut_short(&blob, LEFT as u64);
             }
         };
         // Over HTTP/1.1 what is announced must come: where it cannot, the connection ends.
         assert!(status.code() == Code::DataLoss || web, "{status}");
+        let there = got.len().min(LEFT);
+        assert!(there >= before && got[..there] == sound[..there], "{web}, {before}: {} bytes", got.len());
         let again = rpc.download_image(request).await.map(|_| ()).unwrap_err();
         assert_eq!(again.code(), Code::DataLoss, "{again}");
         goes_on(&reqwest::Client::new(), &cut).await;

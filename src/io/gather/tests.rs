@@ -11,6 +11,8 @@ use super::*;
 use crate::io::SharedFile;
 use crate::io::file::tests::file_of;
 use crate::io::outlet::{Origin, WORTH_KEEPING};
+#[cfg(target_os = "linux")]
+use crate::io::{file::tests::shared, map};
 
 /// What a socket does to the bytes that are written to it.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +30,15 @@ struct Faucet {
     socket: DuplexStream,
     flow: Flow,
     sent: Arc<AtomicUsize>,
+    /// Times that it sent from a pipe.
+    piped: Arc<AtomicUsize>,
     stalled: bool,
+}
+
+impl Faucet {
+    fn new(socket: DuplexStream, flow: Flow, sent: &Arc<AtomicUsize>) -> Self {
+        Self { socket, flow, sent: Arc::clone(sent), piped: Arc::default(), stalled: false }
+    }
 }
 
 impl Faucet {
@@ -57,6 +67,21 @@ impl Faucet {
 }
 
 impl Socket for Faucet {
+    fn takes_pipes(&self) -> bool {
+        true
+    }
+
+    #[cfg(target_os = "linux")]
+    fn poll_send_pipe(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let count = ready!(self.poll_allowance(cx))?;
+        self.piped.fetch_add(1, Ordering::Relaxed);
+        let bytes = pipe.read(count);
+        let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &bytes))?;
+        assert_eq!(sent, bytes.len());
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+        Poll::Ready(Ok(sent))
+    }
+
     fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
@@ -123,7 +148,7 @@ async fn exchange(flow: Flow) -> (Result<(), h2::Error>, usize) {
     let (near, far) = tokio::io::duplex(1 << 16);
     let sent = Arc::new(AtomicUsize::new(0));
     let outlet = Outlet::default();
-    let faucet = Faucet { socket: far, flow, sent: Arc::clone(&sent), stalled: false };
+    let faucet = Faucet::new(far, flow, &sent);
     let mut socket = Gathering::new(faucet, outlet.clone());
     socket.gather();
     let server = tokio::spawn(async move {
@@ -187,7 +212,7 @@ async fn chunks(flow: Flow) -> (io::Result<()>, Vec<u8>, usize) {
     // In memory is something else: what comes out was read from the file.
     let file = SharedFile::new(file.into_file(), content.len() as u64);
     let map = outlet.lend_map(vec![255; content.len()].into(), Arc::new(Origin::new(Arc::new(file))), 0);
-    let faucet = Faucet { socket: far, flow, sent: Arc::clone(&sent), stalled: false };
+    let faucet = Faucet::new(far, flow, &sent);
     let mut socket = Gathering::new(faucet, outlet);
     let server = tokio::spawn(async move {
         for part in [map.slice(..2500), map.slice(2500..)] {
@@ -223,6 +248,65 @@ async fn what_is_around_a_file_arrives_in_its_order() {
     for count in 0..total {
         let (outcome, got, sent) = chunks(Flow::Cut(count)).await;
         assert!(outcome.is_err() && sent == count && got == whole[..count], "{count}");
+    }
+}
+
+/// Frames of this many bytes, so many of them.
+#[cfg(target_os = "linux")]
+const FRAMES: (usize, usize) = (16 << 10, 5);
+
+/// Small frames of a file for a peer that takes them as they come: what happened, what the client got, and how often a pipe sent.
+#[cfg(target_os = "linux")]
+async fn small_frames(flow: Flow, file: &Arc<SharedFile>) -> (io::Result<()>, Vec<u8>, usize) {
+    let (mut near, far) = tokio::io::duplex(1 << 20);
+    let (sent, outlet) = (Arc::default(), Outlet::default());
+    let map = outlet.lend_map(map::lease(file).unwrap(), Arc::new(Origin::new(Arc::clone(file))), 0);
+    let faucet = Faucet::new(far, flow, &sent);
+    let piped = Arc::clone(&faucet.piped);
+    let mut socket = Gathering::new(faucet, outlet);
+    socket.gather();
+    socket.run = SWIFT;
+    let write = async {
+        for number in 0..FRAMES.1 {
+            let start = number * FRAMES.0;
+            socket.write_all(format!("head {number}").as_bytes()).await?;
+            socket.write_all(&map[start..start + FRAMES.0]).await?;
+        }
+        socket.flush().await?;
+        socket.flush().await?;
+        socket.shutdown().await
+    };
+    // What left the pipe has to find room in the duplex, whatever the task has done already.
+    let write = tokio::task::unconstrained(write);
+    let outcome = timeout(Duration::from_secs(60), write).await.unwrap_or_else(|_| panic!("{flow:?}: it hangs"));
+    drop(socket);
+    let mut got = Vec::new();
+    near.read_to_end(&mut got).await.unwrap();
+    (outcome, got, piped.load(Ordering::Relaxed))
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn small_frames_go_by_a_pipe_however_they_are_taken() {
+    let (file, content) = file_of((FRAMES.0 * FRAMES.1) as u64);
+    let file = shared(&file);
+    let whole: Vec<u8> = (content.chunks(FRAMES.0).enumerate())
+        .flat_map(|(number, frame)| [format!("head {number}").as_bytes(), frame].concat())
+        .collect();
+    let (outcome, got, piped) = small_frames(Flow::Free, &file).await;
+    outcome.unwrap();
+    assert!(got == whole && piped == 1, "{} bytes in {piped}", got.len());
+    // About each head, and here and there.
+    let near = |head: usize| (head * (FRAMES.0 + 6)).saturating_sub(8)..head * (FRAMES.0 + 6) + 16;
+    let places: Vec<usize> = (1..FRAMES.1).flat_map(near).chain((1..whole.len()).step_by(997)).collect();
+    for flow in places.iter().copied().map(Flow::Stall).chain([64, 4099, 20_000].map(Flow::Trickle)) {
+        let (outcome, got, piped) = small_frames(flow, &file).await;
+        outcome.unwrap();
+        assert!(got == whole && piped > 0, "{flow:?}");
+    }
+    for count in places {
+        let (outcome, got, _) = small_frames(Flow::Cut(count), &file).await;
+        assert!(outcome.is_err() && got == whole[..count], "{count}");
     }
 }
 
