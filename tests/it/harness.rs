@@ -94,7 +94,7 @@ impl Server {
 
     async fn over(store: Store, dir: TempDir, policy: Policy, adapt: impl FnOnce(App) -> App) -> Self {
         let images = Images::open(store, Limits { max_image_size: MAX_IMAGE_SIZE }).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = wirephoto::server::listen((std::net::Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let app = adapt(App::new(images.clone(), policy, true).await.unwrap());
         let threads = app.threads().clone();
