@@ -230,16 +230,12 @@ impl Check {
         if self.received > self.expected {
             return Err(self.damaged(format!("more than the {} bytes announced came", self.expected)));
         }
-        if piece.crc32c.is_none() && self.whole.is_none() {
-            return Ok(());
-        }
-        let crc32c = crc32c::crc32c(&piece.data);
-        if piece.crc32c.is_some_and(|claimed| claimed != crc32c) {
+        if piece.crc32c.is_some_and(|claimed| claimed != crc32c::crc32c(&piece.data)) {
             return Err(self.damaged(format!("the piece at {offset} has not the CRC-32C it came with")));
         }
         if let Some(whole) = &mut self.whole {
             whole.running_sha256.update(&piece.data);
-            whole.running_crc32c = crc32c::crc32c_combine(whole.running_crc32c, crc32c, piece.data.len());
+            whole.running_crc32c = crc32c::crc32c_append(whole.running_crc32c, &piece.data);
         }
         Ok(())
     }
