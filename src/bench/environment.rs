@@ -23,7 +23,7 @@ pub struct Environment {
     pub memory_bytes: u64,
     /// Load of the last minute when the run began.
     pub load: f64,
-    /// `net.ipv4.tcp_congestion_control`.
+    /// `net.ipv4.tcp_congestion_control`, or what [`listen`](crate::server::listen) has in its place for servers of our own.
     pub congestion_control: String,
     /// `net.ipv4.tcp_slow_start_after_idle`.
     pub slow_start_after_idle: String,
@@ -37,7 +37,7 @@ fn read(path: &str) -> String {
 
 impl Environment {
     /// Reads it.
-    pub(super) fn look() -> Self {
+    pub(super) fn look(options: &Options) -> Self {
         let field = |path: &str, name: &str| {
             let text = fs::read_to_string(path).unwrap_or_default();
             let line = text.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
@@ -54,7 +54,11 @@ impl Environment {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory_bytes: memory * 1024,
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
-            congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
+            congestion_control: if options.server.is_none() && cfg!(target_os = "linux") {
+                "reno".to_owned()
+            } else {
+                read("/proc/sys/net/ipv4/tcp_congestion_control")
+            },
             slow_start_after_idle: read("/proc/sys/net/ipv4/tcp_slow_start_after_idle"),
             libraries: versions(),
         }
@@ -67,13 +71,6 @@ impl Environment {
             traps.push(
                 "This is a debug build: CPU decides everything, and the figures say nothing of a release build. \
                  Build with --release."
-                    .to_owned(),
-            );
-        }
-        if self.congestion_control == "bbr" && options.server.is_none() {
-            traps.push(
-                "Congestion control is BBR, which paces loopback to about 2 GB/s and hides differences above that. \
-                 In a network namespace of its own, `ip route change table local … congctl cubic` takes it away."
                     .to_owned(),
             );
         }

@@ -92,7 +92,7 @@ pub async fn run(
     progress: &dyn Progress,
     interrupt: impl Future<Output = ()>,
 ) -> Result<Report, String> {
-    let environment = Environment::look();
+    let environment = Environment::look(options);
     let results = Arc::new(Mutex::new(Results::default()));
     let mut stage = Stage::default();
     let begun = Instant::now();

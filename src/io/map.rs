@@ -13,7 +13,7 @@ use super::SharedFile;
 /// Maps of one file that nobody uses and that are kept.
 const SPARE_MAPS: usize = 8;
 /// Bytes of all such maps: what of them was read from counts as memory of the process, though it is the kernel's cache.
-const SPARE_BYTES: usize = 1 << 30;
+const SPARE_BYTES: usize = 256 << 20;
 
 /// Bytes that spare maps have now.
 static SPARE: AtomicUsize = AtomicUsize::new(0);

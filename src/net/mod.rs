@@ -125,3 +125,22 @@ pub async fn serve<S>(
         phase.send_replace(Phase::Cut);
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use socket2::SockRef;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_over_loopback_is_not_paced() {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        client.unwrap();
+        let used = SockRef::from(&accepted.unwrap().0).tcp_congestion().unwrap();
+        assert!(used.starts_with(b"reno"), "{}", String::from_utf8_lossy(&used));
+    }
+}
