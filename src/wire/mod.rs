@@ -182,12 +182,12 @@ impl Wires {
         let content_type = media_type(request.headers());
         let path = request.uri().path();
         let method = grpc.method(path);
-        let wire = Spoken::of(path, method, &content_type).wire;
+        let Spoken { wire, framed, .. } = Spoken::of(path, method, &content_type);
         if method.is_none_or(|method| method.kind.one_request()) {
             request = request.map(|body| gathered.count(body));
         }
-        if !matches!(wire, Wire::Grpc | Wire::GrpcWeb) {
-            // What it sends is made of what it reads.
+        if !framed {
+            // What is sent is made of what is read; of what is in envelopes, who encodes it says so.
             request.extensions_mut().remove::<Outlet>();
         }
         match wire {

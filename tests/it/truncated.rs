@@ -143,7 +143,7 @@ async fn what_is_encoded_is_never_mapped_and_breaks_off() {
         ("application/grpc-web+json", false, json.clone(), false),
         ("application/grpc-web-text", false, text.into(), false),
         ("application/connect+json", false, json, false),
-        ("application/connect+proto", false, proto, false),
+        ("application/connect+proto", false, proto, true),
     ] {
         let (server, blob) = with_large().await;
         let http = client(http2);
