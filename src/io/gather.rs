@@ -17,7 +17,7 @@ use super::socket::Socket;
 
 /// Bytes that wait at most before they are sent; one write may go beyond.
 const LIMIT: usize = 1 << 20;
-/// Who takes so many bytes without a [`STALL`] takes them as they come: more than fits the buffers of both sides.
+/// Who takes so many bytes without a [`STALL`] takes them as they come.
 const SWIFT: usize = 8 << 20;
 /// A socket that takes nothing for so long has a peer that is slow to read.
 const STALL: Duration = Duration::from_millis(20);
@@ -157,7 +157,10 @@ impl<S: Socket> Gathering<S> {
         }
         while self.len > 0 {
             let Poll::Ready(sent) = self.poll_some(cx) else {
-                self.blocked.get_or_insert_with(Instant::now);
+                if self.blocked.get_or_insert_with(Instant::now).elapsed() >= STALL {
+                    // Others can use it: what is in it waits here too.
+                    self.pipe = None;
+                }
                 return Poll::Pending;
             };
             match sent? {
@@ -188,10 +191,18 @@ impl<S: Socket> Gathering<S> {
             if self.outlet.is_given_up() {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
+            // While it waited in a pipe, a file may have been cut off.
+            if self.pipe.is_some() && self.blocked.is_some() && self.check(self.waiting.len())? {
+                self.pipe = None;
+            }
             if let Some(pipe) = &mut self.pipe {
                 let sent = ready!(self.socket.poll_send_pipe(cx, pipe));
-                self.pipe.take_if(|pipe| pipe.held() == 0);
-                return Poll::Ready(sent);
+                self.pipe.take_if(|pipe| pipe.held() == 0 || sent.is_err());
+                if sent.is_ok() {
+                    return Poll::Ready(sent);
+                }
+                // A socket that takes nothing any more says so once again.
+                self.pipes = Some(false);
             }
             let apart = |claim: &Claim| claim.file.is_some() && is_worth_sending(&claim.bytes);
             let sent = match self.waiting.front() {
@@ -224,8 +235,8 @@ impl<S: Socket> Gathering<S> {
         Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count])
     }
 
-    /// Puts the first of what waits into a pipe, among the first `count`, and says whether it did. A peer that is slow to read
-    /// would have to itself what pipes there are.
+    /// Puts the first of what waits into a pipe, among the first `count`, and says whether it did. Peers that are slow to read
+    /// would have all pipes to themselves.
     fn fill_pipe(&mut self, count: usize) -> io::Result<bool> {
         if self.run < SWIFT || !*self.pipes.get_or_insert_with(|| self.socket.takes_pipes()) {
             return Ok(false);
@@ -236,7 +247,11 @@ impl<S: Socket> Gathering<S> {
         if mapped.sum::<usize>() < WORTH_PIPING {
             return Ok(false);
         }
-        let Some(mut pipe) = Pipe::take() else { return Ok(false) };
+        let Some(mut pipe) = Pipe::take() else {
+            // It is not asked for again at once.
+            self.run = 0;
+            return Ok(false);
+        };
         match pipe.fill(claims) {
             Err(error) if is_missing(&error) => return Err(error),
             filled => self.pipes = Some(filled.is_ok()),

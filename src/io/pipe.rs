@@ -255,20 +255,15 @@ pub(super) mod tests {
 
     #[test]
     fn copies_are_never_written_again() {
-        let mut pipes: Vec<Pipe> = (0..2).map(|_| empty()).collect();
         let texts: Vec<Bytes> = (0..200_u8).map(|byte| vec![byte; 997].into()).collect();
-        let mut sent = Vec::new();
-        for text in &texts {
-            // What waits in the second pipe was written by the same memory's owner at other times.
-            for pipe in &mut pipes {
+        let mut pipe = empty();
+        // The last of these copies find no room in the memory of the first ones, which are still waiting.
+        for some in texts.chunks(80) {
+            for text in some {
                 pipe.fill([Claim::from(text.clone())].iter()).unwrap();
             }
-            sent.extend(pipes[0].read(usize::MAX));
-            if pipes[1].held() > 100 * 997 {
-                assert!(pipes[1].read(usize::MAX).chunks(997).all(|chunk| chunk.iter().all(|byte| *byte == chunk[0])));
-            }
+            assert!(pipe.read(usize::MAX) == some.concat());
         }
-        assert!(sent == texts.concat());
     }
 
     #[test]

@@ -48,7 +48,7 @@ enum Phase {
 
 /// Listens at `address`.
 ///
-/// What comes over loopback uses Reno: there is no path to measure, and BBR, which some hosts have as their default, would set a
+/// On an address of loopback, connections use Reno: there is no path to measure, and BBR, which some hosts have as their default, would set a
 /// timer for every few packets, at ten times the CPU.
 ///
 /// # Errors

@@ -21,12 +21,13 @@ const WINDOW: usize = 64 * 1024;
 /// Bytes given at a time, unless the caller says otherwise; of so few in memory all are at hand.
 const PIECE: usize = 1 << 20;
 
-/// Longest blob that is kept in memory once it was read, in bytes; what it weighs besides them, and what may be kept.
+/// Longest blob that is kept in memory once it was read, in bytes; what it weighs besides them, and what one of two generations
+/// may weigh.
 const SMALL: u64 = 64 << 10;
 const SMALL_WEIGHT: u64 = 256;
 pub(super) const SMALL_ROOM: u64 = 8 << 20;
 
-/// What a file that is kept open weighs besides its bytes, and what may be kept: 64 files, of 512 MiB together.
+/// What a file that is kept open weighs besides its bytes, and what one of two generations may weigh: of 64 files at most.
 const FILE_WEIGHT: u64 = 8 << 20;
 pub(super) const FILE_ROOM: u64 = 512 << 20;
 
@@ -168,13 +169,15 @@ impl Blob {
     }
 }
 
-/// The file that was opened lately, if it is still what a new one would be.
+/// The file that was opened lately, if it still has a name and all of its bytes.
 fn opened(store: &Inner, path: &Path, size: u64) -> Option<Source> {
     let file = store.files.get(path.as_ref())?;
     if file.len() == size && file.is_whole() {
         return Some(Source::File(file));
     }
-    store.files.forget(path.as_ref());
+    let gone = (store.files.forget(path.as_ref()), file);
+    // To close a file that was removed takes a while.
+    tokio::task::spawn_blocking(|| drop(gone));
     None
 }
 

@@ -150,8 +150,9 @@ impl Store {
         let removed = self.inner.objects.delete(&path).await;
         self.inner.small.forget(path.as_ref());
         // Until it is closed its space is not free, and freeing it takes a while.
-        if let Some(file) = self.inner.files.forget(path.as_ref()) {
-            let _ = task::spawn_blocking(|| drop(file)).await;
+        let files = self.inner.files.forget(path.as_ref());
+        if !files.is_empty() {
+            let _ = task::spawn_blocking(|| drop(files)).await;
         }
         match removed {
             Ok(()) => Ok(true),

@@ -56,29 +56,28 @@ impl<T: Clone> Recent<T> {
         drop(surplus);
     }
 
-    /// The value that was kept.
-    pub(super) fn forget(&self, path: &str) -> Option<T> {
+    /// The values that were kept: two, where it was kept twice.
+    pub(super) fn forget(&self, path: &str) -> Vec<T> {
         let mut generations = self.generations();
         let old = generations.old.remove(path);
         let young = generations.young.remove(path);
         generations.weight -= young.as_ref().map_or(0, |young| young.weight);
-        young.or(old).map(|found| found.value)
+        [young, old].into_iter().flatten().map(|found| found.value).collect()
     }
 }
 
 impl<T> Generations<T> {
     /// What has to go for it.
-    fn insert(&mut self, path: String, added: Weighed<T>, room: u64) -> HashMap<String, Weighed<T>> {
+    fn insert(&mut self, path: String, added: Weighed<T>, room: u64) -> impl Sized + use<T> {
         let mut surplus = HashMap::new();
         if self.weight + added.weight > room {
             surplus = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
             self.weight = 0;
         }
         self.weight += added.weight;
-        if let Some(twice) = self.young.insert(path, added) {
-            self.weight -= twice.weight;
-        }
-        surplus
+        let twice = self.young.insert(path, added);
+        self.weight -= twice.as_ref().map_or(0, |twice| twice.weight);
+        (surplus, twice)
     }
 }
 
@@ -100,7 +99,7 @@ mod tests {
             assert!(weigh(&generations.young) <= ROOM && weigh(&generations.old) <= ROOM);
         }
         assert_eq!((recent.get("0"), recent.get("999")), (None, Some(999)));
-        assert_eq!((recent.forget("999"), recent.forget("a"), recent.forget("0")), (Some(999), Some(0), None));
+        assert_eq!((recent.forget("999"), recent.forget("a"), recent.forget("0")), (vec![999], vec![0], vec![]));
         assert_eq!((recent.get("999"), recent.get("a")), (None, None));
     }
 
@@ -112,7 +111,7 @@ mod tests {
         }
         assert_eq!((recent.get("5"), recent.get("100"), recent.get("200")), (None, Some(100), Some(200)));
         recent.keep("200", 200, 200);
-        recent.forget("200");
+        assert_eq!(recent.forget("200"), [200, 200]);
         assert_eq!(recent.generations().weight, 0);
     }
 }
