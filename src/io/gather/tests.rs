@@ -310,6 +310,66 @@ async fn small_frames_go_by_a_pipe_however_they_are_taken() {
     }
 }
 
+/// Takes nothing.
+#[cfg(target_os = "linux")]
+struct Full;
+
+#[cfg(target_os = "linux")]
+impl Socket for Full {
+    fn takes_pipes(&self) -> bool {
+        true
+    }
+
+    fn poll_send_pipe(&mut self, _cx: &mut Context<'_>, _pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl AsyncRead for Full {
+    fn poll_read(self: Pin<&mut Self>, _cx: &mut Context<'_>, _buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl AsyncWrite for Full {
+    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, _bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_stops_reading_keeps_no_pipe() {
+    let (file, content) = file_of(FRAMES.0 as u64 * 4);
+    let (file, outlet) = (shared(&file), Outlet::default());
+    let map = outlet.lend_map(map::lease(&file).unwrap(), Arc::new(Origin::new(file)), 0);
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut socket = Gathering::new(Full, outlet);
+    socket.gather();
+    socket.run = SWIFT;
+    for frame in map.chunks(FRAMES.0) {
+        assert!(Pin::new(&mut socket).poll_write(&mut cx, frame).is_ready());
+    }
+    let mut reads = |socket: &mut Gathering<Full>| {
+        assert!(Pin::new(socket).poll_read(&mut cx, &mut ReadBuf::new(&mut [0; 8])).is_pending());
+    };
+    reads(&mut socket);
+    assert_eq!(socket.pipe.as_ref().map(Pipe::held), Some(content.len()));
+    std::thread::sleep(STALL);
+    reads(&mut socket);
+    assert!(socket.pipe.is_none() && socket.len == content.len());
+}
+
 #[tokio::test]
 async fn a_cut_at_any_byte_ends_both_sides() {
     let (_, total) = exchange(Flow::Free).await;
