@@ -5,6 +5,7 @@ use std::fs;
 use serde::Serialize;
 
 use super::options::Options;
+use crate::net::LOOPBACK_CONGESTION_CONTROL;
 
 /// The machine and the program.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,7 +24,7 @@ pub struct Environment {
     pub memory_bytes: u64,
     /// Load of the last minute when the run began.
     pub load: f64,
-    /// `net.ipv4.tcp_congestion_control`, or what [`listen`](crate::server::listen) has in its place for servers of our own.
+    /// `net.ipv4.tcp_congestion_control`, or what servers of our own have in its place.
     pub congestion_control: String,
     /// `net.ipv4.tcp_slow_start_after_idle`.
     pub slow_start_after_idle: String,
@@ -55,7 +56,7 @@ impl Environment {
             memory_bytes: memory * 1024,
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
             congestion_control: if options.server.is_none() && cfg!(target_os = "linux") {
-                "reno".to_owned()
+                LOOPBACK_CONGESTION_CONTROL.to_owned()
             } else {
                 read("/proc/sys/net/ipv4/tcp_congestion_control")
             },

@@ -14,7 +14,7 @@ use tokio::task;
 use super::SharedFile;
 
 /// Bytes read at a time: large enough that a hop to the blocking pool costs little beside the copy.
-pub(crate) const PIECE: u64 = 256 * 1024;
+const PIECE: u64 = 256 * 1024;
 
 /// Of what is cached, a byte is looked at so often.
 #[cfg(target_os = "linux")]

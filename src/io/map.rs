@@ -2,13 +2,13 @@
 
 use std::io;
 use std::mem;
-use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::SharedFile;
+use super::mapping::Mapping;
 
 /// Maps of one file that nobody uses and that are kept.
 const SPARE_MAPS: usize = 8;
@@ -18,32 +18,35 @@ const SPARE_BYTES: usize = 256 << 20;
 /// Bytes that spare maps have now.
 static SPARE: AtomicUsize = AtomicUsize::new(0);
 
-/// All bytes of a file, for the kernel alone to read.
+/// All bytes of a file that is not empty, for the kernel alone to read: to read it here when the file was cut off is SIGBUS.
 pub(super) fn lease(file: &Arc<SharedFile>) -> io::Result<Bytes> {
-    let map = file.spare.take().map_or_else(|| Map::new(file), Ok)?;
+    let map = match file.spare.take() {
+        Some(map) => map,
+        None => Mapping::of_file(file, usize::try_from(file.len()).map_err(io::Error::other)?)?,
+    };
     Ok(Bytes::from_owner(Leased { map: Some(map), file: Arc::clone(file) }))
 }
 
 /// Maps of a file that nobody uses: to make one anew, and look its pages up, costs more than keeping it.
 #[derive(Debug, Default)]
-pub(super) struct Spare(Mutex<Vec<Map>>);
+pub(super) struct Spare(Mutex<Vec<Mapping>>);
 
 impl Spare {
-    fn maps(&self) -> MutexGuard<'_, Vec<Map>> {
+    fn maps(&self) -> MutexGuard<'_, Vec<Mapping>> {
         // Whatever panicked, a list of maps is never left half-written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<Map> {
+    fn take(&self) -> Option<Mapping> {
         let map = self.maps().pop()?;
-        SPARE.fetch_sub(map.len, Ordering::Relaxed);
+        SPARE.fetch_sub(map.len(), Ordering::Relaxed);
         Some(map)
     }
 
     /// Keeps the map, if there is room for it.
-    fn give(&self, map: Map) {
+    fn give(&self, map: Mapping) {
         let mut maps = self.maps();
-        let room = |bytes: usize| bytes.checked_add(map.len).filter(|bytes| *bytes <= SPARE_BYTES);
+        let room = |bytes: usize| bytes.checked_add(map.len()).filter(|bytes| *bytes <= SPARE_BYTES);
         if maps.len() < SPARE_MAPS && SPARE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
             maps.push(map);
         }
@@ -53,49 +56,13 @@ impl Spare {
 impl Drop for Spare {
     fn drop(&mut self) {
         let maps = mem::take(&mut *self.maps());
-        SPARE.fetch_sub(maps.iter().map(|map| map.len).sum(), Ordering::Relaxed);
-    }
-}
-
-/// All of a file in memory, to be looked at by the kernel alone: to read it here when the file was cut off is SIGBUS.
-#[derive(Debug)]
-struct Map {
-    base: NonNull<libc::c_void>,
-    len: usize,
-}
-
-// SAFETY: a `Map` is an address that stays good until it is dropped, which any thread may do.
-#[allow(unsafe_code)]
-unsafe impl Send for Map {}
-
-impl Map {
-    /// All of a file that is not empty.
-    #[allow(unsafe_code)]
-    fn new(file: &SharedFile) -> io::Result<Self> {
-        use std::os::fd::AsRawFd as _;
-        let len = usize::try_from(file.len()).map_err(io::Error::other)?;
-        // SAFETY: a new map, at an address of the kernel's choosing, overlaps nothing; its result is checked.
-        let base = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { base: NonNull::new(base).ok_or(io::ErrorKind::OutOfMemory)?, len })
-    }
-}
-
-impl Drop for Map {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        // SAFETY: this very map was made by `new`, is unmapped once, and no slice of it outlives `self`.
-        unsafe {
-            libc::munmap(self.base.as_ptr(), self.len);
-        }
+        SPARE.fetch_sub(maps.iter().map(Mapping::len).sum(), Ordering::Relaxed);
     }
 }
 
 /// A map that one download uses: what is at its addresses is known by them.
 struct Leased {
-    map: Option<Map>,
+    map: Option<Mapping>,
     file: Arc<SharedFile>,
 }
 
@@ -103,11 +70,11 @@ impl AsRef<[u8]> for Leased {
     #[allow(unsafe_code)]
     fn as_ref(&self) -> &[u8] {
         let Some(map) = &self.map else { return &[] };
-        // SAFETY: `len` bytes from `base` on are mapped for reading until `map` is dropped, which is not before `self`. Blobs
+        // SAFETY: so many bytes from there on are mapped for reading until `map` is dropped, which is not before `self`. Blobs
         // never change once they are written. What comes of this goes to an `Outlet`, in whose requests nothing but the
         // kernel reads it, which answers an error where the file was cut off: HTTP/1.1 passes it on whole, and HTTP/2 gets
         // it as a `Payload`, which shows copies.
-        unsafe { std::slice::from_raw_parts(map.base.as_ptr().cast::<u8>(), map.len) }
+        unsafe { std::slice::from_raw_parts(map.base(), map.len()) }
     }
 }
 

@@ -8,6 +8,8 @@ mod gather;
 mod lend;
 #[cfg(target_os = "linux")]
 mod map;
+#[cfg(target_os = "linux")]
+mod mapping;
 mod memory;
 mod outlet;
 mod payload;

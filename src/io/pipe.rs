@@ -3,10 +3,11 @@
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::mapping::Mapping;
 use super::outlet::{Claim, WORTH_KEEPING};
 
 /// Pages that one pipe can hold, as bytes. Users other than root have 64 MiB of them, unless the system is told otherwise.
@@ -71,9 +72,9 @@ impl Pipe {
             *slice = libc::iovec { iov_base: base.cast_mut().cast(), iov_len: claim.bytes.len() };
             count += 1;
         }
-        // SAFETY: `count` slices name memory that is mapped through the call. What they name is never written afterwards: maps are
-        // of blobs, which do not change, and `Scratch` writes every byte once. Pages stay for as long as the pipe or a socket
-        // refers to them, whatever becomes of their addresses.
+        // SAFETY: `count` slices name memory that is mapped through the call. What they name is never written afterwards: maps
+        // are of blobs, which do not change, and `Scratch` writes every byte once. Pages stay for as long as the pipe or a
+        // socket refers to them, whatever becomes of their addresses.
         let taken = unsafe { libc::vmsplice(writer.as_raw_fd(), slices.as_ptr(), count, libc::SPLICE_F_NONBLOCK) };
         self.held += usize::try_from(taken).map_err(|_| io::Error::last_os_error())?;
         Ok(())
@@ -128,26 +129,15 @@ impl Drop for Ends {
 /// Memory in which each byte is written once, since what refers to its pages keeps them for as long as it wants.
 #[derive(Debug)]
 struct Scratch {
-    base: NonNull<u8>,
+    memory: Mapping,
     used: usize,
 }
 
 const SCRATCH: usize = 64 << 10;
 
-// SAFETY: a `Scratch` is an address that stays good until it is dropped, which any thread may do.
-#[allow(unsafe_code)]
-unsafe impl Send for Scratch {}
-
 impl Scratch {
-    #[allow(unsafe_code)]
     fn new() -> io::Result<Self> {
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new map, at an address of the kernel's choosing, overlaps nothing; its result is checked.
-        let base = unsafe { libc::mmap(ptr::null_mut(), SCRATCH, access, kind, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { base: NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?, used: 0 })
+        Ok(Self { memory: Mapping::of_memory(SCRATCH)?, used: 0 })
     }
 
     /// Room for [`WORTH_KEEPING`] bytes at least.
@@ -166,22 +156,12 @@ impl Scratch {
         }
         // SAFETY: so many bytes from there on are mapped, and nothing else names them yet.
         let copy = unsafe {
-            let copy = self.base.as_ptr().add(self.used);
+            let copy = self.memory.base().add(self.used);
             ptr::copy_nonoverlapping(bytes.as_ptr(), copy, bytes.len());
             copy
         };
         self.used += bytes.len();
         Some(copy)
-    }
-}
-
-impl Drop for Scratch {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        // SAFETY: this very map was made by `new` and is unmapped once; no slice of it lives.
-        unsafe {
-            libc::munmap(self.base.as_ptr().cast(), SCRATCH);
-        }
     }
 }
 

@@ -46,10 +46,11 @@ enum Phase {
     Cut,
 }
 
-/// Listens at `address`.
-///
-/// On an address of loopback, connections use Reno: there is no path to measure, and BBR, which some hosts have as their default, would set a
-/// timer for every few packets, at ten times the CPU.
+/// Congestion control of what comes over loopback, where there is no path to measure: BBR, which some hosts have as their
+/// default, would set a timer for every few packets, at ten times the CPU. Every Linux has Reno.
+pub const LOOPBACK_CONGESTION_CONTROL: &str = "reno";
+
+/// Listens at `address`; if that is loopback, without the host's own congestion control.
 ///
 /// # Errors
 /// The system's, such as that the address is in use.
@@ -57,8 +58,8 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await?;
     #[cfg(target_os = "linux")]
     if address.ip().is_loopback() {
-        // Every kernel has it; one that refuses goes on as it would.
-        let _ = socket2::SockRef::from(&listener).set_tcp_congestion(b"reno");
+        // One that refuses goes on as it would.
+        let _ = socket2::SockRef::from(&listener).set_tcp_congestion(LOOPBACK_CONGESTION_CONTROL.as_bytes());
     }
     Ok(listener)
 }
