@@ -16,10 +16,6 @@ use super::SharedFile;
 /// Bytes read at a time: large enough that a hop to the blocking pool costs little beside the copy.
 const PIECE: u64 = 256 * 1024;
 
-/// Of what is cached, a byte is looked at so often.
-#[cfg(target_os = "linux")]
-const STRIDE: usize = 512 << 10;
-
 /// The bytes of `range`, in pieces of at most [`PIECE`], each read when it is asked for.
 ///
 /// A file that ends before the range does gives [`io::ErrorKind::UnexpectedEof`]; an error ends the stream.
@@ -54,17 +50,10 @@ pub(super) async fn read(file: &Arc<SharedFile>, range: Range<u64>) -> io::Resul
     Ok(Bytes::from_owner(buffer).slice(..len))
 }
 
-/// Whether reading would not wait for a disk, judged by a byte in each [`STRIDE`]: the kernel reads ahead in large steps.
-#[cfg(target_os = "linux")]
-pub(super) fn is_cached(file: &File, range: &Range<u64>) -> bool {
-    let last = range.end - 1;
-    range.clone().step_by(STRIDE).chain([last]).all(|at| read_cached(file, &mut [0], at) == 1)
-}
-
 /// What can be read without waiting for a disk, from the beginning of `space` on; how many bytes that are.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
-fn read_cached(file: &File, space: &mut [u8], offset: u64) -> usize {
+pub(super) fn read_cached(file: &File, space: &mut [u8], offset: u64) -> usize {
     use std::os::fd::AsRawFd as _;
     let Ok(offset) = libc::off_t::try_from(offset) else { return 0 };
     let into = libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: space.len() };

@@ -59,11 +59,11 @@ impl Lending {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let ahead = start..whole.min(start + AHEAD);
-            if file::is_cached(&origin.file, &ahead) {
+            if origin.file.is_cached(&ahead) {
                 self.cached = ahead.end;
             } else {
                 end = end.min(start + COLD_PIECE);
-                if !file::is_cached(&origin.file, &(start..end)) {
+                if !origin.file.is_cached(&(start..end)) {
                     let file = Arc::clone(&origin.file);
                     task::spawn_blocking(move || file::warm(&file, start..end)).await.map_err(io::Error::other)??;
                 }

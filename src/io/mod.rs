@@ -1,6 +1,8 @@
 //! Bytes of files and sockets, moved in large pieces, and what only the system knows. A leaf: it names nothing else of the
 //! crate.
 
+#[cfg(target_os = "linux")]
+mod cached;
 mod cpu;
 mod file;
 mod gather;

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::ops::Deref;
 
 #[cfg(target_os = "linux")]
+use super::cached::Cached;
+#[cfg(target_os = "linux")]
 use super::map::Spare;
 
 /// An open file of so many bytes, which never change; with it stays what sending it again can use.
@@ -13,6 +15,8 @@ pub(crate) struct SharedFile {
     len: u64,
     #[cfg(target_os = "linux")]
     pub(super) spare: Spare,
+    #[cfg(target_os = "linux")]
+    pub(super) cached: Cached,
 }
 
 impl SharedFile {
@@ -23,6 +27,8 @@ impl SharedFile {
             len,
             #[cfg(target_os = "linux")]
             spare: Spare::default(),
+            #[cfg(target_os = "linux")]
+            cached: Cached::default(),
         }
     }
 
