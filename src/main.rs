@@ -27,14 +27,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     init_telemetry()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
-    let outcome = runtime.block_on(cmd::run(cli.command));
-    // A read of stdin that still waits must not keep the process.
-    runtime.shutdown_background();
-    outcome
+    cmd::run(cli.command)
 }
 
 /// Logs to stderr what `WIREPHOTO_LOG` asks for.

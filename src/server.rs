@@ -35,7 +35,6 @@ pub struct App {
     limits: Limits,
     ready: Arc<AtomicBool>,
     tls: Option<Tls>,
-    threads: Threads,
     connections: net::Limits,
     /// Whether anyone may ask what there is to call.
     reflection: bool,
@@ -45,19 +44,13 @@ impl App {
     /// `reflection` lets anyone ask for the protos, the page `/docs` and `/openapi.json`.
     ///
     /// # Errors
-    /// What was built in is broken, or the system has no threads to give.
+    /// What was built in is broken.
     pub async fn new(images: Images, policy: Policy, reflection: bool) -> Result<Self> {
         let limits = Limits::default();
         let services = service::services(images.clone(), reflection, limits.message).await?;
         let ready = Arc::new(AtomicBool::new(true));
-        let threads = Threads::start().map_err(Error::internal)?;
         let connections = net::Limits::default();
-        Ok(Self { images, services, policy, limits, ready, tls: None, threads, connections, reflection })
-    }
-
-    /// What its connections run on.
-    pub fn threads(&self) -> &Threads {
-        &self.threads
+        Ok(Self { images, services, policy, limits, ready, tls: None, connections, reflection })
     }
 
     /// Speaks TLS, and nothing else.
@@ -116,18 +109,24 @@ fn openapi(policy: &Policy) -> Result<String> {
     Ok(document.finish().to_string())
 }
 
-/// Serves until `shutdown` completes. Then it is ready no more, and what is running has `drain` to finish.
+/// Serves on `threads` until `shutdown` completes. Then it is ready no more, and what is running has `drain` to finish.
 ///
 /// # Errors
 /// As [`service()`].
-pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>, drain: Duration) -> Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    threads: Threads,
+    app: App,
+    shutdown: impl Future<Output = ()>,
+    drain: Duration,
+) -> Result<()> {
     let service = service(&app)?;
     let stopping = async {
         shutdown.await;
         app.ready.store(false, Ordering::Relaxed);
         service::set_not_serving(&app.services.health).await;
     };
-    net::serve(listener, app.threads.clone(), service, app.tls.clone(), app.connections, stopping, drain).await;
+    net::serve(listener, threads, service, app.tls.clone(), app.connections, stopping, drain).await;
     Ok(())
 }
 

@@ -27,6 +27,9 @@ use crate::image::id::ImageId;
 
 pub use text::safe;
 
+/// Threads that do not block: a server's connections have one on each core, and the rest has another.
+const THREADS_A_CORE: usize = 2;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
@@ -100,7 +103,19 @@ impl From<client::Error> for Failure {
 ///
 /// # Errors
 /// What is to be told, and the exit status.
-pub async fn run(command: Command) -> Result<(), Failure> {
+pub fn run(command: Command) -> Result<(), Failure> {
+    crate::io::bound_arenas(THREADS_A_CORE);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
+    let outcome = runtime.block_on(dispatch(command));
+    // A read of stdin that still waits must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => {
             serve::run(Config::load(&args, |name| std::env::var_os(name))?).await?;

@@ -11,7 +11,7 @@ use crate::error::{Error, Reason, Result};
 use crate::guard::{Access, Origins, Policy};
 use crate::image::{Images, Limits};
 use crate::io;
-use crate::server::{self, App, Tls};
+use crate::server::{self, App, Threads, Tls};
 use crate::store::Store;
 
 /// What running requests have to finish in after the signal to stop.
@@ -20,6 +20,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Serves until SIGTERM or SIGINT. Once it accepts, it says so in one line on stdout.
 pub async fn run(config: Config) -> Result<(), Failure> {
     io::give_back();
+    // Before the store's, which are many: the first ones have memory of their own.
+    let threads = Threads::start().map_err(Error::internal)?;
     let tls = config.tls.map(|files| Tls::load(files.cert, files.key, files.client_ca)).transpose();
     let tls = tls.map_err(|error| Failure::Usage(error.to_string()))?;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -41,7 +43,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     // Who started us may have closed stdout; serving does not depend on it.
     let _ = writeln!(std::io::stdout(), "wirephoto listening on {scheme}://{address}");
     let _ = std::io::stdout().flush();
-    Ok(server::serve(listener, app, shutdown, DRAIN).await?)
+    Ok(server::serve(listener, threads, app, shutdown, DRAIN).await?)
 }
 
 /// A store that is named wrongly is bad configuration; one that does not answer is not.

@@ -1,20 +1,34 @@
-//! How the allocator gives memory back.
+//! How much memory the allocator keeps, and for whom.
 
-/// Keeps freed buffers from piling up: as many arenas as cores, each trimmed from 128 KiB on.
+/// Bounds the arenas of memory: one for the main thread, and so many for each core. The threads that come first have one each,
+/// and those that come later share them: start those first that would wait for each other.
 ///
-/// By default glibc makes eight arenas a core, and with transfers on many blocking threads each keeps buffers of its own.
+/// By default glibc makes eight a core, and with transfers on many blocking threads each keeps buffers of its own. It asks no
+/// more once there are eight, so this comes before any thread.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn bound_arenas(a_core: usize) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    set(libc::M_ARENA_MAX, 1 + a_core * cores);
+}
+
+/// Has freed memory given back from 128 KiB on, always: what grew once would keep more.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn give_back() {
+    set(libc::M_TRIM_THRESHOLD, 128 << 10);
+}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
-pub(crate) fn give_back() {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let arenas = libc::c_int::try_from(cores).unwrap_or(libc::c_int::MAX);
+fn set(parameter: libc::c_int, value: usize) {
+    let value = libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX);
     // SAFETY: mallopt takes plain numbers, is thread-safe since glibc 2.26, and refuses what it does not know.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, arenas);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 128 << 10);
-    }
+    unsafe { libc::mallopt(parameter, value) };
 }
 
 /// Other allocators have habits of their own.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn bound_arenas(_a_core: usize) {}
+
+/// As [`bound_arenas`].
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn give_back() {}

@@ -25,7 +25,7 @@ pub(crate) use file::{FileReader, pieces};
 pub(crate) use gather::Gathering;
 #[cfg(target_os = "linux")]
 pub(crate) use lend::lent;
-pub(crate) use memory::give_back;
+pub(crate) use memory::{bound_arenas, give_back};
 pub(crate) use outlet::Outlet;
 pub(crate) use payload::Payload;
 pub(crate) use shared::SharedFile;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -84,11 +84,16 @@ impl fmt::Debug for Threads {
 }
 
 impl Thread {
+    /// One that has begun: what it takes of memory first decides what it shares.
     fn start(blocking: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(blocking).build()?;
-        let handle = runtime.handle().clone();
+        let (tell, told) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         thread::Builder::new().name("connections".to_owned()).spawn(move || {
+            let runtime = match Builder::new_current_thread().enable_all().max_blocking_threads(blocking).build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            let _ = tell.send(Ok(runtime.handle().clone()));
             runtime.block_on(async {
                 let _ = stopped.await;
                 // What outlives its connection, such as an upload that is being taken away.
@@ -97,7 +102,8 @@ impl Thread {
                 }
             });
         })?;
-        Ok(Self { runtime: handle, connections: TaskTracker::new(), _stop: stop })
+        let runtime = told.recv().map_err(io::Error::other)??;
+        Ok(Self { runtime, connections: TaskTracker::new(), _stop: stop })
     }
 }
 

@@ -97,13 +97,14 @@ impl Server {
         let listener = wirephoto::server::listen((std::net::Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let app = adapt(App::new(images.clone(), policy, true).await.unwrap());
-        let threads = app.threads().clone();
+        let threads = Threads::start().unwrap();
+        let serving = threads.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;
         };
         let task = tokio::spawn(async {
-            server::serve(listener, app, shutdown, Duration::from_secs(10)).await.unwrap();
+            server::serve(listener, serving, app, shutdown, Duration::from_secs(10)).await.unwrap();
         });
         Self { addr, images, threads, dir, stop: Some(stop), task }
     }
