@@ -81,13 +81,14 @@ pub fn service(app: &App) -> Result<impl Answers> {
     let router = Router::new()
         .route("/livez", get(|| async { plain(StatusCode::OK, "ok\n") }))
         .route("/readyz", get(readyz).with_state(probe))
-        .merge(raw::router(app.images.clone()))
         .merge(page::router(openapi))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback_service(fallback);
-    // What speaks an RPC wire has no need of routes.
+    let images = app.images.clone();
+    // Only pages have need of routes.
     let all = service_fn(move |request: Request| match request.extensions().get().map(|spoken: &Spoken| spoken.wire) {
-        Some(Wire::Bytes | Wire::Page) => router.clone().oneshot(request).left_future(),
+        Some(Wire::Bytes) => raw::answer(images.clone(), request).map(Ok).left_future(),
+        Some(Wire::Page) => router.clone().oneshot(request).boxed().right_future(),
         _ => wires.clone().call(request).map(Ok).boxed().right_future(),
     });
     Ok(guard::around(all, app.policy.clone(), TABLES))

@@ -54,11 +54,11 @@ impl Origins {
     /// to those that were named; other programs follow no foreign page.
     fn check_host(&self, host: Option<&Authority>, headers: &HeaderMap) -> Result<()> {
         let Some(host) = host else { return Ok(()) };
-        let name = host.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        let name = name.strip_suffix('.').unwrap_or(&name);
+        let name = host.host().trim_start_matches('[').trim_end_matches(']');
+        let name = name.strip_suffix('.').unwrap_or(name);
         let known = match name.parse::<IpAddr>() {
             Ok(address) => !self.loopback || address.is_loopback(),
-            Err(_) => name == "localhost" || name.ends_with(".localhost") || self.names(host),
+            Err(_) => is_localhost(name) || self.names(host),
         };
         if known || (!self.loopback && !is_browser(headers)) {
             return Ok(());
@@ -78,6 +78,12 @@ impl Origins {
         let own = || Some(origin.split_once("://")?.1 == host?.as_str());
         self.named.iter().any(|named| named == origin) || own().unwrap_or(false)
     }
+}
+
+/// `localhost`, or a name below it (RFC 6761 section 6.3).
+fn is_localhost(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.eq_ignore_ascii_case("localhost")
 }
 
 /// `:authority`, or `Host`, of which there is at most one, and sound (RFC 9112 section 3.2).

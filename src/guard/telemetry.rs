@@ -49,7 +49,7 @@ where
         trace_id = trace.as_ref().map(|trace| trace.id.as_str()),
         span_id = trace.as_ref().map(|trace| trace.span.as_str()),
     );
-    let mut entry = Entry::new(&request, spoken.wire, span.clone());
+    let mut entry = Entry::new(&mut request, spoken.wire, span.clone());
 
     let mut response = answer(request).instrument(span).await?;
     response.headers_mut().insert(X_REQUEST_ID, id);
@@ -100,12 +100,14 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(request: &Request, wire: Wire, span: Span) -> Self {
+    fn new(request: &mut Request, wire: Wire, span: Span) -> Self {
+        // Nobody else wants it.
+        let peer = request.extensions_mut().remove::<ConnectInfo<SocketAddr>>();
         Self {
             span,
             start: Instant::now(),
             wire,
-            peer: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer),
+            peer: peer.map(|ConnectInfo(peer)| peer),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             status: 0,

@@ -22,6 +22,9 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 ///
 /// HTTP/1.1 has no ping that tells who is gone: there a body that is awaited for `silence` is cut.
 pub(super) fn whole(request: Request<Incoming>, silence: Duration) -> Request<Body> {
+    if request.body().is_end_stream() {
+        return request.map(|_| Body::empty());
+    }
     let http2 = request.version() == Version::HTTP_2;
     // Whoever awaits "100 Continue" sends nothing until the body is first read.
     let awaited = request.headers().contains_key(header::EXPECT);

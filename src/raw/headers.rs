@@ -38,21 +38,32 @@ pub(super) fn secure(fields: &mut HeaderMap) {
 
 /// `Content-Disposition` of an image (RFC 6266). An SVG is a document that can carry script: never shown in place.
 pub(super) fn content_disposition(manifest: &Manifest) -> String {
-    let kind = if manifest.format == Format::Svg { "attachment" } else { "inline" };
-    let name = utf8_percent_encode(&file_name(manifest), NOT_ATTR_CHAR).to_string();
-    format!("{kind}; filename*=UTF-8''{name}")
+    let before = match manifest.format {
+        Format::Svg => "attachment; filename*=UTF-8''",
+        _ => "inline; filename*=UTF-8''",
+    };
+    let (name, ending) = file_name(manifest);
+    let mut value = String::with_capacity(before.len() + name.len() + 1 + ending.map_or(0, str::len));
+    value.push_str(before);
+    value.extend(utf8_percent_encode(name, NOT_ATTR_CHAR));
+    if let Some(ending) = ending {
+        value.push('.');
+        value.push_str(ending);
+    }
+    value
 }
 
-fn file_name(manifest: &Manifest) -> String {
+/// The name, and what it lacks of an extension.
+fn file_name(manifest: &Manifest) -> (&str, Option<&'static str>) {
     if !manifest.display_name.is_empty() {
-        return manifest.display_name.clone();
+        return (&manifest.display_name, None);
     }
     let (id, extension) = (manifest.id.as_str(), manifest.format.extension());
     let has_one = id.rsplit_once('.').is_some_and(|(_, end)| {
         let subtype = manifest.format.media_type().rsplit_once('/').map(|(_, subtype)| subtype);
         end.eq_ignore_ascii_case(extension) || subtype.is_some_and(|subtype| end.eq_ignore_ascii_case(subtype))
     });
-    if has_one { id.to_owned() } else { format!("{id}.{extension}") }
+    (id, (!has_one).then_some(extension))
 }
 
 /// The file name that a request's or a form part's `Content-Disposition` gives, without its folders: `filename*`

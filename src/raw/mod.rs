@@ -26,10 +26,8 @@ mod range;
 mod read;
 mod write;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::routing::any;
+use axum::extract::Request;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -42,24 +40,19 @@ use incoming::Incoming;
 use problem::Refusal;
 pub use problem::problem;
 
-/// Everything at `/i` and below.
-pub fn router(images: Images) -> Router {
-    Router::new().route("/i", any(handle)).route("/i/", any(handle)).route("/i/{*rest}", any(handle)).with_state(images)
-}
-
-async fn handle(State(images): State<Images>, request: Request) -> Response<Body> {
+/// Answers a request for what is at `/i` and below.
+pub async fn answer(images: Images, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let announced = write::content_length(&parts.headers).ok().flatten();
-    let incoming = Incoming::new(body, announced);
-    answer(&images, &parts, incoming).await.unwrap_or_else(Refusal::into_response)
+    route(&images, &parts, body).await.unwrap_or_else(Refusal::into_response)
 }
 
-async fn answer(images: &Images, request: &Parts, incoming: Incoming) -> Result<Response<Body>, Refusal> {
+async fn route(images: &Images, request: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
+    let incoming = |body| Incoming::new(body, write::content_length(&request.headers).ok().flatten());
     match path_segment(request.uri.path()) {
         Place::Collection => {
             allow(&request.method, "POST", &[Method::POST])?;
             check_expect(request)?;
-            Box::pin(write::write(images, None, request, incoming)).await
+            Box::pin(write::write(images, None, request, incoming(body))).await
         }
         Place::Image(segment) => {
             allow(
@@ -71,7 +64,7 @@ async fn answer(images: &Images, request: &Parts, incoming: Incoming) -> Result<
             check_expect(request)?;
             match request.method {
                 // In a box, since what they keep for later would be in every answer to a read.
-                Method::PUT => Box::pin(write::write(images, Some(id), request, incoming)).await,
+                Method::PUT => Box::pin(write::write(images, Some(id), request, incoming(body))).await,
                 Method::DELETE => Box::pin(write::delete(images, id, request)).await,
                 _ => read::read(images, &id, request).await,
             }

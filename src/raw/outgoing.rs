@@ -103,8 +103,8 @@ pub(super) fn part(blob: &Blob, range: Range<u64>, request: &Parts) -> Body {
     Body::new(Exact { pieces: blob.send(range, piece, outlet), remaining })
 }
 
-/// Several parts as `multipart/byteranges` (RFC 9110 section 14.6), with the length of it all and its media type.
-pub(super) fn parts(blob: Blob, ranges: &[Range<u64>], media_type: &str) -> (Body, u64, String) {
+/// Several parts as `multipart/byteranges` (RFC 9110 section 14.6), with their media type.
+pub(super) fn parts(blob: Blob, ranges: &[Range<u64>], media_type: &str) -> (Body, String) {
     // Unguessable, so that no image can contain it.
     let boundary = uuid::Uuid::new_v4().simple().to_string();
     let mut length = 0;
@@ -124,7 +124,7 @@ pub(super) fn parts(blob: Blob, ranges: &[Range<u64>], media_type: &str) -> (Bod
         stream::once(async { Ok(Bytes::from(text)) }).chain(bytes)
     });
     let body = Body::new(Exact { pieces: pieces.boxed(), remaining: length });
-    (body, length, format!("multipart/byteranges; boundary={boundary}"))
+    (body, format!("multipart/byteranges; boundary={boundary}"))
 }
 
 #[cfg(test)]

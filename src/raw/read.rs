@@ -75,18 +75,13 @@ fn select_body(
         _ => Selection::Whole,
     };
     match selection {
-        Selection::Whole => {
-            fields.insert(header::CONTENT_LENGTH, size.into());
-            Ok((StatusCode::OK, outgoing::part(&blob, 0..size, request)))
-        }
+        Selection::Whole => Ok((StatusCode::OK, outgoing::part(&blob, 0..size, request))),
         Selection::Parts(parts) => {
             let body = if let [part] = &parts[..] {
-                fields.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
                 fields.insert(header::CONTENT_RANGE, text(content_range(part, size))?);
                 outgoing::part(&blob, part.clone(), request)
             } else {
-                let (body, length, content_type) = outgoing::parts(blob, &parts, manifest.format.media_type());
-                fields.insert(header::CONTENT_LENGTH, length.into());
+                let (body, content_type) = outgoing::parts(blob, &parts, manifest.format.media_type());
                 fields.insert(header::CONTENT_TYPE, text(content_type)?);
                 body
             };
@@ -107,7 +102,7 @@ fn select_body(
 fn validator_fields(manifest: &Manifest, validators: &Validators, immutable: bool) -> Result<HeaderMap> {
     let caching = if immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
     let mut fields = HeaderMap::with_capacity(FIELDS);
-    fields.insert(header::ETAG, text(format!("\"{}\"", manifest.sha256))?);
+    fields.insert(header::ETAG, text(["\"", &manifest.sha256, "\""].concat())?);
     fields.insert(header::LAST_MODIFIED, text(validators.last_modified())?);
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     headers::secure(&mut fields);

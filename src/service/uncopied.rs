@@ -9,19 +9,19 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::stream::{BoxStream, Peekable, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tonic::Status;
 
 use crate::io::Outlet;
 use crate::wire::envelope::{Deframer, HEAD_LEN, put_head};
 
-/// Longest beginning of a message that holds a chunk: six keys and numbers at most, and the envelope.
-const BEGINNING: usize = 64;
+/// Messages in one another, at most, whose last holds the bytes.
+const LEVELS: usize = 4;
 
 /// A message with its envelope: its beginning, and the bytes that it ends in.
 #[derive(Debug, Clone)]
@@ -44,23 +44,27 @@ impl Uncopied {
     /// innermost, the field `inner` holds `bytes`.
     pub(super) fn ending(fields: &impl Message, outer: &[u32], inner: u32, bytes: Bytes) -> Self {
         // From the inside out: each length counts what is within.
-        let mut heads = BytesMut::with_capacity(BEGINNING);
+        let mut levels = [(0, 0); LEVELS];
         let mut within = bytes.len();
-        for tag in [inner].iter().chain(outer.iter().rev()) {
-            let mut head = BytesMut::with_capacity(BEGINNING);
-            encode_key(*tag, WireType::LengthDelimited, &mut head);
-            encode_varint(within as u64, &mut head);
-            within += head.len();
-            debug_assert!(head.len() <= 5 + encoded_len_varint(u64::MAX));
-            head.extend_from_slice(&heads);
-            heads = head;
+        for (level, tag) in levels.iter_mut().zip([inner].iter().chain(outer.iter().rev())) {
+            *level = (*tag, within as u64);
+            within += key_len(*tag) + encoded_len_varint(within as u64);
         }
         let len = fields.encoded_len() + within;
-        let mut beginning = BytesMut::with_capacity(BEGINNING + fields.encoded_len());
+        // Of what has no room to spare, bytes are made without another allocation.
+        let mut beginning = BytesMut::with_capacity(HEAD_LEN + len - bytes.len());
         put_head(&mut beginning, 0, len);
         fields.encode_raw(&mut beginning);
-        beginning.extend_from_slice(&heads);
+        for (tag, len) in levels[..=outer.len()].iter().rev() {
+            encode_key(*tag, WireType::LengthDelimited, &mut beginning);
+            encode_varint(*len, &mut beginning);
+        }
         Self { beginning: beginning.freeze(), end: bytes }
+    }
+
+    /// The same behind a message without bytes of an image, in one piece.
+    fn behind(self, message: &Bytes) -> Self {
+        Self { beginning: [&message[..], &self.beginning].concat().into(), end: self.end }
     }
 }
 
@@ -133,12 +137,12 @@ pub(super) fn filled(mut response: Response<Body>) -> Response<Body> {
 }
 
 fn body(messages: Messages) -> Body {
-    Body::new(Filled { messages: Some(messages), end: Bytes::new() })
+    Body::new(Filled { messages: Some(messages.peekable()), end: Bytes::new() })
 }
 
 struct Filled {
     /// `None` once the trailers are given.
-    messages: Option<Messages>,
+    messages: Option<Peekable<Messages>>,
     /// The end of the message whose beginning is given.
     end: Bytes,
 }
@@ -154,7 +158,14 @@ impl http_body::Body for Filled {
         }
         let Some(messages) = &mut this.messages else { return Poll::Ready(None) };
         let status = match ready!(messages.poll_next_unpin(cx)) {
-            Some(Ok(message)) => {
+            Some(Ok(mut message)) => {
+                // Each piece is a frame: a message without bytes of an image goes with the next, if that is there.
+                if message.end.is_empty()
+                    && let Poll::Ready(Some(Ok(_))) = Pin::new(&mut *messages).poll_peek(cx)
+                    && let Poll::Ready(Some(Ok(next))) = messages.poll_next_unpin(cx)
+                {
+                    message = next.behind(&message.beginning);
+                }
                 this.end = message.end;
                 return Poll::Ready(Some(Ok(Frame::data(message.beginning))));
             }
@@ -232,6 +243,27 @@ mod tests {
             (bytes.len(), &trailers["grpc-status"], &trailers["grpc-message"]),
             (12, &"15".parse().unwrap(), &"gone".parse().unwrap())
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_yet_is_not_waited_for() {
+        let (first, chunk) =
+            (Uncopied::of(&part(Bytes::new())), Uncopied::ending(&(), &[3], 1, Bytes::from_static(b"abc")));
+        let whole = first.beginning.len() + chunk.beginning.len();
+        let messages = [Ok(first.clone()), Ok(chunk.clone())];
+        let mut frames = body(futures::stream::iter(messages.clone()).boxed());
+        let mut lengths = Vec::new();
+        while let Some(frame) = frames.frame().await {
+            lengths.extend(frame.unwrap().data_ref().map(Bytes::len));
+        }
+        assert_eq!(lengths, [whole, 3]);
+        let late = futures::stream::iter(messages).then(async |message| {
+            tokio::task::yield_now().await;
+            message
+        });
+        let mut frames = body(late.boxed());
+        assert_eq!(frames.frame().await.unwrap().unwrap().into_data().unwrap(), first.beginning);
+        assert_eq!(frames.frame().await.unwrap().unwrap().into_data().unwrap(), chunk.beginning);
     }
 
     #[tokio::test]

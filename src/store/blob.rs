@@ -11,6 +11,7 @@ use object_store::{Error as StoreError, GetOptions, GetResultPayload, ObjectStor
 use tokio::runtime::Handle;
 
 use super::failure::{Doing, data_loss, told, told_io};
+use super::key::StorageKey;
 use super::{Inner, Place};
 use crate::error::{Error, Reason, Result};
 use crate::io::{FileReader, Outlet, SharedFile, lent, pieces};
@@ -52,13 +53,13 @@ enum Source {
 }
 
 impl Blob {
-    pub(super) async fn open(store: &Inner, path: Path, size: u64) -> Result<Option<Self>> {
+    pub(super) async fn open(store: &Inner, key: &StorageKey, size: u64) -> Result<Option<Self>> {
         let small = size <= SMALL && !matches!(store.place, Place::Memory);
-        let recent =
-            if small { store.small.get(path.as_ref()).map(Source::Memory) } else { opened(store, &path, size) };
+        let recent = if small { store.small.get(key.as_str()).map(Source::Memory) } else { opened(store, key, size) };
         if let Some(source) = recent {
             return Ok(Some(Self { size, source }));
         }
+        let path = key.path().map_err(Error::internal)?;
         let head = matches!(store.place, Place::Shared) && !small;
         let found = match store.objects.get_opts(&path, GetOptions { head, ..GetOptions::default() }).await {
             Ok(found) => found,
@@ -170,12 +171,12 @@ impl Blob {
 }
 
 /// The file that was opened lately, if it still has a name and all of its bytes.
-fn opened(store: &Inner, path: &Path, size: u64) -> Option<Source> {
-    let file = store.files.get(path.as_ref())?;
+fn opened(store: &Inner, key: &StorageKey, size: u64) -> Option<Source> {
+    let file = store.files.get(key.as_str())?;
     if file.len() == size && file.is_whole() {
         return Some(Source::File(file));
     }
-    let gone = (store.files.forget(path.as_ref()), file);
+    let gone = (store.files.forget(key.as_str()), file);
     // To close a file that was removed takes a while.
     tokio::task::spawn_blocking(|| drop(gone));
     None

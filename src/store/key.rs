@@ -20,7 +20,7 @@ impl StorageKey {
     /// The bytes of the blob `id`; `id` has at least two characters.
     pub fn blob(id: &str) -> Self {
         let fan = id.get(..2).unwrap_or(id);
-        Self(format!("{BLOBS}/{fan}/{id}"))
+        Self([BLOBS, "/", fan, "/", id].concat())
     }
 
     /// The manifest of the image `id`.
@@ -31,6 +31,10 @@ impl StorageKey {
     /// The record of the request with this digest.
     pub fn request(digest: &str) -> Self {
         Self(format!("{REQUESTS}/{digest}"))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 
     pub(crate) fn path(&self) -> Result<Path, object_store::Error> {

@@ -173,8 +173,7 @@ impl Store {
     /// # Errors
     /// [`Reason::DataLoss`](crate::error::Reason::DataLoss) if it has not `size` bytes.
     pub(crate) async fn open_blob(&self, id: &str, size: u64) -> Result<Option<Blob>> {
-        let path = StorageKey::blob(id).path().map_err(Error::internal)?;
-        Blob::open(&self.inner, path, size).await
+        Blob::open(&self.inner, &StorageKey::blob(id), size).await
     }
 
     /// Begins a new blob.
