@@ -77,19 +77,23 @@ pub fn service(app: &App) -> Result<impl Answers> {
     let openapi = app.reflection.then(|| openapi(&app.policy)).transpose()?;
     let probe = Probe { images: app.images.clone(), ready: Arc::clone(&app.ready) };
     let fallback = wires.clone();
-    let fallback = service_fn(move |request: Request| fallback.clone().call(request).map(Ok));
+    let fallback = service_fn(move |request: Request| fallback.call(request).map(Ok));
     let router = Router::new()
         .route("/livez", get(|| async { plain(StatusCode::OK, "ok\n") }))
         .route("/readyz", get(readyz).with_state(probe))
         .merge(page::router(openapi))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback_service(fallback);
-    let images = app.images.clone();
+    // It is cloned for each request, on threads that would wait for each other's counts: so there is one.
+    let parts = Arc::new((app.images.clone(), wires, router));
     // Only pages have need of routes.
-    let all = service_fn(move |request: Request| match request.extensions().get().map(|spoken: &Spoken| spoken.wire) {
-        Some(Wire::Bytes) => raw::answer(images.clone(), request).map(Ok).left_future(),
-        Some(Wire::Page) => router.clone().oneshot(request).boxed().right_future(),
-        _ => wires.clone().call(request).map(Ok).boxed().right_future(),
+    let all = service_fn(move |request: Request| {
+        let (images, wires, router) = &*parts;
+        match request.extensions().get().map(|spoken: &Spoken| spoken.wire) {
+            Some(Wire::Bytes) => raw::answer(images.clone(), request).map(Ok).boxed().left_future(),
+            Some(Wire::Page) => router.clone().oneshot(request).boxed().left_future(),
+            _ => wires.call(request).map(Ok).right_future(),
+        }
     });
     Ok(guard::around(all, app.policy.clone(), TABLES))
 }

@@ -27,10 +27,14 @@ pub mod status;
 pub mod text;
 pub mod validator;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 
 use axum::body::Body;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response, header};
 use tower::util::BoxCloneSyncService;
 
@@ -128,9 +132,14 @@ pub fn method_at(tables: &[&'static [Method]], path: &str) -> Option<&'static Me
 }
 
 /// A request's media type: lower case, without parameters; empty when there is none.
-pub fn media_type(headers: &HeaderMap) -> String {
+pub fn media_type(headers: &HeaderMap) -> Cow<'_, str> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let media_type = value.split(';').next().unwrap_or_default().trim();
+    if media_type.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(media_type.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(media_type)
+    }
 }
 
 /// gRPC services, answering native gRPC.
@@ -176,10 +185,10 @@ impl Wires {
         Ok(Self(Arc::new(Inner { grpc, rest, gathered: Budget::new(limits.gathered) })))
     }
 
-    /// Answers one request of any RPC wire.
-    pub async fn call(self, mut request: Request<Body>) -> Response<Body> {
-        let Inner { grpc, rest, gathered } = &*self.0;
-        let content_type = media_type(request.headers());
+    /// Answers one request of any RPC wire, each in a future of its own size.
+    pub fn call(&self, mut request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        let Inner { grpc, gathered, .. } = &*self.0;
+        let content_type = media_type(request.headers()).into_owned();
         let path = request.uri().path();
         let method = grpc.method(path);
         let Spoken { wire, framed, .. } = Spoken::of(path, method, &content_type);
@@ -190,14 +199,17 @@ impl Wires {
             // What is sent is made of what is read; of what is in envelopes, who encodes it says so.
             request.extensions_mut().remove::<Outlet>();
         }
+        let (grpc, inner) = (grpc.clone(), Arc::clone(&self.0));
         match wire {
             Wire::Grpc => match grpc::codec(&content_type) {
-                Some(codec) => grpc.clone().call(codec, request).await,
-                None => grpc::unsupported_type(&content_type),
+                Some(codec) => grpc.call(codec, request).boxed(),
+                None => ready(grpc::unsupported_type(&content_type)).boxed(),
             },
-            Wire::GrpcWeb => grpc_web::call(grpc.clone(), &content_type, request).await,
-            Wire::Connect => connect::call(grpc.clone(), &content_type, request).await,
-            Wire::Rest | Wire::Bytes | Wire::Page => rest.call(&content_type, request).await,
+            Wire::GrpcWeb => async move { grpc_web::call(grpc, &content_type, request).await }.boxed(),
+            Wire::Connect => async move { connect::call(grpc, &content_type, request).await }.boxed(),
+            Wire::Rest | Wire::Bytes | Wire::Page => {
+                async move { inner.rest.call(&content_type, request).await }.boxed()
+            }
         }
     }
 }
