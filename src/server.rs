@@ -84,7 +84,7 @@ pub fn service(app: &App) -> Result<impl Answers> {
         .merge(page::router(openapi))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback_service(fallback);
-    // It is cloned for each request, on threads that would wait for each other's counts: so there is one.
+    // Each request clones the service several times, and counts in memory that all threads share: once, not three times.
     let parts = Arc::new((app.images.clone(), wires, router));
     // Only pages have need of routes.
     let all = service_fn(move |request: Request| {

@@ -17,7 +17,9 @@ mod version;
 use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Write};
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
 
 use crate::cli::{ClientArgs, Command};
 use crate::client::{self, Client, ClientOptions, Server, Servers, Tls, TlsFiles};
@@ -26,9 +28,6 @@ use crate::error::{Code, Error};
 use crate::image::id::ImageId;
 
 pub use text::safe;
-
-/// Threads that do not block: a server's connections have one on each core, and the rest has another.
-const THREADS_A_CORE: usize = 2;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -99,13 +98,20 @@ impl From<client::Error> for Failure {
     }
 }
 
-/// Runs `command` to its end. An interrupt ends it too, except `serve`, which has its own way to stop.
+/// Runs `command` to its end, on a runtime of its own: before any other thread, since it bounds the process's arenas of memory. An
+/// interrupt ends it too, except `serve`, which has its own way to stop.
 ///
 /// # Errors
 /// What is to be told, and the exit status.
+///
+/// # Panics
+/// Within a runtime.
 pub fn run(command: Command) -> Result<(), Failure> {
-    crate::io::bound_arenas(THREADS_A_CORE);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    // For the main thread, the runtime's, and those of a server's connections.
+    crate::io::bound_arenas(1 + 2 * cores);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;

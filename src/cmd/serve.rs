@@ -20,7 +20,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Serves until SIGTERM or SIGINT. Once it accepts, it says so in one line on stdout.
 pub async fn run(config: Config) -> Result<(), Failure> {
     io::give_back();
-    // Before the store's, which are many: the first ones have memory of their own.
+    // Before the store's, which are many: so no two of these share an arena of memory.
     let threads = Threads::start().map_err(Error::internal)?;
     let tls = config.tls.map(|files| Tls::load(files.cert, files.key, files.client_ca)).transpose();
     let tls = tls.map_err(|error| Failure::Usage(error.to_string()))?;

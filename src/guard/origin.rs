@@ -143,9 +143,15 @@ mod tests {
     #[test]
     fn on_loopback_only_our_own_page_and_named_ones() {
         let origins = Origins::new(vec!["https://press.example".into()], true);
-        let cases: [(&[(&str, &str)], bool); 12] = [
+        let cases: [(&[(&str, &str)], bool); 18] = [
             (&[("host", "127.0.0.1:8080")], true),
             (&[("host", "localhost:8080")], true),
+            (&[("host", "LOCALHOST:8080")], true),
+            (&[("host", "localhost.")], true),
+            (&[("host", "a.LocalHost")], true),
+            (&[("host", "notlocalhost")], false),
+            (&[("host", "localhost.evil.example")], false),
+            (&[("host", "localhost..")], false),
             (&[("host", "[::1]:8080")], true),
             (&[("host", "evil.example:8080")], false),
             (&[("host", "10.0.0.9:8080")], false),

@@ -73,14 +73,11 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         (1..=MAX_ID).contains(&id.len()) && id.as_bytes().iter().all(ok)
     };
     let made = || HeaderValue::from_str(Uuid::new_v4().simple().encode_lower(&mut Uuid::encode_buffer()));
-    let mut id = match headers.get(X_REQUEST_ID).filter(safe) {
+    match headers.get(X_REQUEST_ID).filter(safe) {
         Some(id) => id.clone(),
         // Hexadecimal digits are always a header value.
         None => made().unwrap_or(HeaderValue::from_static("unknown")),
-    };
-    // Never the same again: HTTP/2 has no use for it in its table of fields (RFC 7541 section 6.2.3).
-    id.set_sensitive(true);
-    id
+    }
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u8> {

@@ -10,14 +10,15 @@ use super::file::read_cached;
 
 /// A byte is looked at so often: the kernel reads ahead in large steps.
 const STRIDE: usize = 512 << 10;
-/// What was found is believed for so long: an image that is asked for all the time is looked at once a second.
+/// What was found is believed for so long: an image that is asked for all the time is looked at once a second. For pages that go
+/// in the meantime, the thread of the connection waits.
 const BELIEVED: Duration = Duration::from_secs(1);
 
 /// How much of a file was lately found in the kernel's cache.
 #[derive(Debug, Default)]
 pub(super) struct Cached(Mutex<Option<Found>>);
 
-/// All bytes before `end`, since then.
+/// All bytes before `end`, since then: who asks for a part further on looks for himself.
 #[derive(Debug, Clone, Copy)]
 struct Found {
     end: u64,
@@ -27,21 +28,21 @@ struct Found {
 impl SharedFile {
     /// Whether `range`, which is not empty, is in the kernel's cache, or was within the last second.
     pub(super) fn is_cached(&self, range: &Range<u64>) -> bool {
-        self.cached.holds(range, || look(self, range))
+        self.cached.holds(range, Instant::now(), || look(self, range))
     }
 }
 
 impl Cached {
     /// Whether all of `range` is cached, which `look` tells where it is not known.
-    fn holds(&self, range: &Range<u64>, look: impl FnOnce() -> bool) -> bool {
+    fn holds(&self, range: &Range<u64>, now: Instant, look: impl FnOnce() -> bool) -> bool {
         // Whatever panicked, two numbers are never left half-written.
         let found = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = found().filter(|found| found.since.elapsed() < BELIEVED);
+        let lately = found().filter(|found| now.duration_since(found.since) < BELIEVED);
         let end = lately.map_or(0, |found| found.end);
         if range.end <= end {
             return true;
         }
-        let since = lately.map_or_else(Instant::now, |found| found.since);
+        let since = lately.map_or(now, |found| found.since);
         let is_cached = look();
         if is_cached && range.start <= end {
             *found() = Some(Found { end: range.end, since });
@@ -66,10 +67,11 @@ mod tests {
     fn what_was_found_is_not_looked_at_again_and_not_for_long() {
         const LOOKED: bool = true;
         let cached = Cached::default();
+        let now = Cell::new(Instant::now());
         // Whether it is cached, as it says, and whether it looked for that.
         let ask = |range, finds| {
             let looked = Cell::new(false);
-            let holds = cached.holds(&range, || {
+            let holds = cached.holds(&range, now.get(), || {
                 looked.set(true);
                 finds
             });
@@ -83,8 +85,7 @@ mod tests {
         assert_eq!(ask(5..20, false), (true, !LOOKED));
         assert_eq!(ask(15..30, false), (false, LOOKED));
         assert_eq!(ask(0..20, false), (true, !LOOKED));
-        let past = Instant::now().checked_sub(BELIEVED).unwrap();
-        *cached.0.lock().unwrap() = Some(Found { end: 20, since: past });
+        now.set(now.get() + BELIEVED);
         assert_eq!(ask(10..20, true), (true, LOOKED), "too long ago");
         assert_eq!(ask(0..20, false), (false, LOOKED));
     }

@@ -1,14 +1,13 @@
 //! How much memory the allocator keeps, and for whom.
 
-/// Bounds the arenas of memory: one for the main thread, and so many for each core. The threads that come first have one each,
-/// and those that come later share them: start those first that would wait for each other.
+/// Bounds the arenas of memory. The threads that come first have one each, and those that come later share them with all: start
+/// those first that would wait for each other.
 ///
 /// By default glibc makes eight a core, and with transfers on many blocking threads each keeps buffers of its own. It asks no
 /// more once there are eight, so this comes before any thread.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn bound_arenas(a_core: usize) {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    set(libc::M_ARENA_MAX, 1 + a_core * cores);
+pub(crate) fn bound_arenas(count: usize) {
+    set(libc::M_ARENA_MAX, count);
 }
 
 /// Has freed memory given back from 128 KiB on, always: what grew once would keep more.
@@ -27,7 +26,7 @@ fn set(parameter: libc::c_int, value: usize) {
 
 /// Other allocators have habits of their own.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn bound_arenas(_a_core: usize) {}
+pub(crate) fn bound_arenas(_count: usize) {}
 
 /// As [`bound_arenas`].
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

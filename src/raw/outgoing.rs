@@ -70,28 +70,6 @@ fn wrong() -> Error {
     Error::new(Reason::DataLoss, "the stored bytes are not as many as their manifest says")
 }
 
-/// No body, and no word of its length: a 304 with `Content-Length: 0` would speak of an empty image, and a 204 may have
-/// no such field (RFC 9110 section 8.6). The router adds the field where a body says that it is empty.
-struct Nothing;
-
-impl http_body::Body for Nothing {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        true
-    }
-}
-
-/// The body of a 204 or 304.
-pub(super) fn nothing() -> Body {
-    Body::new(Nothing)
-}
-
 /// These bytes of the image for a request, by way of its outlet if it has one.
 pub(super) fn part(blob: &Blob, range: Range<u64>, request: &Parts) -> Body {
     if let Some(bytes) = blob.at_hand(&range) {
@@ -134,7 +112,7 @@ mod tests {
     use futures::{StreamExt as _, stream};
     use http_body_util::BodyExt as _;
 
-    use super::{Exact, nothing};
+    use super::Exact;
 
     #[tokio::test]
     async fn a_body_of_another_length_breaks_off() {
@@ -146,12 +124,5 @@ mod tests {
             assert_eq!(http_body::Body::size_hint(&body).exact(), Some(3));
             assert_eq!(body.collect().await.is_ok(), whole);
         }
-    }
-
-    #[test]
-    fn nothing_has_no_length() {
-        let body = nothing();
-        assert!(http_body::Body::is_end_stream(&body));
-        assert_eq!(http_body::Body::size_hint(&body).exact(), None);
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn read(images: &Images, id: &ImageId, request: &Parts) -> Resu
     let validators = Validators::of(&manifest, SystemTime::now());
     let mut fields = validator_fields(&manifest, &validators, generation.is_some())?;
     if conditions.check_read(&validators)? == Verdict::NotModified {
-        let mut response = Response::new(outgoing::nothing());
+        let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.headers_mut() = fields;
         return Ok(response);

@@ -16,7 +16,7 @@ use super::digest::{Digests, Verifier};
 use super::form::{self, Form};
 use super::incoming::Incoming;
 use super::problem::Refusal;
-use super::{headers, outgoing, read, text};
+use super::{headers, read, text};
 use crate::error::{Error, Reason, Result};
 use crate::image::id::ImageId;
 use crate::image::manifest::Manifest;
@@ -92,7 +92,7 @@ pub(super) async fn delete(images: &Images, id: ImageId, request: &Parts) -> Res
         request_id: headers::idempotency_key(&request.headers)?,
     };
     images.delete(delete).await?;
-    let mut response = Response::new(outgoing::nothing());
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     headers::secure(response.headers_mut());
     Ok(response)

@@ -21,7 +21,7 @@ use crate::io::Outlet;
 use crate::wire::envelope::{Deframer, HEAD_LEN, put_head};
 
 /// Messages in one another, at most, whose last holds the bytes.
-const LEVELS: usize = 4;
+const LEVELS: usize = 3;
 
 /// A message with its envelope: its beginning, and the bytes that it ends in.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl Uncopied {
     }
 
     /// A message of `fields`, a message in the field `outer[0]` of it, one in the field `outer[1]` of that, and so on; of the
-    /// innermost, the field `inner` holds `bytes`.
+    /// innermost, the field `inner` holds `bytes`. `outer` has fewer than [`LEVELS`].
     pub(super) fn ending(fields: &impl Message, outer: &[u32], inner: u32, bytes: Bytes) -> Self {
         // From the inside out: each length counts what is within.
         let mut levels = [(0, 0); LEVELS];

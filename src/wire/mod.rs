@@ -199,15 +199,21 @@ impl Wires {
             // What is sent is made of what is read; of what is in envelopes, who encodes it says so.
             request.extensions_mut().remove::<Outlet>();
         }
-        let (grpc, inner) = (grpc.clone(), Arc::clone(&self.0));
         match wire {
             Wire::Grpc => match grpc::codec(&content_type) {
-                Some(codec) => grpc.call(codec, request).boxed(),
+                Some(codec) => grpc.clone().call(codec, request).boxed(),
                 None => ready(grpc::unsupported_type(&content_type)).boxed(),
             },
-            Wire::GrpcWeb => async move { grpc_web::call(grpc, &content_type, request).await }.boxed(),
-            Wire::Connect => async move { connect::call(grpc, &content_type, request).await }.boxed(),
+            Wire::GrpcWeb => {
+                let grpc = grpc.clone();
+                async move { grpc_web::call(grpc, &content_type, request).await }.boxed()
+            }
+            Wire::Connect => {
+                let grpc = grpc.clone();
+                async move { connect::call(grpc, &content_type, request).await }.boxed()
+            }
             Wire::Rest | Wire::Bytes | Wire::Page => {
+                let inner = Arc::clone(&self.0);
                 async move { inner.rest.call(&content_type, request).await }.boxed()
             }
         }

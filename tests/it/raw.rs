@@ -131,7 +131,13 @@ async fn http2_carries_the_same() {
     assert_eq!((put.version(), put.status()), (reqwest::Version::HTTP_2, StatusCode::CREATED));
     let get = client.get(&url).header("range", "bytes=5-").send().await.unwrap();
     assert_eq!(get.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(get.headers()["content-length"], (bytes.len() - 5).to_string());
     assert!(get.bytes().await.unwrap() == bytes[5..]);
+    for range in ["lines=all", "bytes=0-", "bytes=0-1,5-6"] {
+        let get = client.get(&url).header("range", range).send().await.unwrap();
+        let length = get.headers()["content-length"].to_str().unwrap().to_owned();
+        assert_eq!(get.bytes().await.unwrap().len().to_string(), length, "{range}");
+    }
     let head = client.head(&url).send().await.unwrap();
     assert_eq!(head.headers()["content-length"], bytes.len().to_string());
     let fresh = client.get(&url).header("if-none-match", etag(&bytes)).send().await.unwrap();
