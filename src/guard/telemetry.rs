@@ -101,7 +101,7 @@ struct Entry {
 
 impl Entry {
     fn new(request: &mut Request, wire: Wire, span: Span) -> Self {
-        // Nobody else wants it.
+        // Nobody else wants it; with one more than it has room for, the map would grow.
         let peer = request.extensions_mut().remove::<ConnectInfo<SocketAddr>>();
         Self {
             span,

@@ -3,8 +3,8 @@
 /// Bounds the arenas of memory. The threads that come first have one each, and those that come later share them with all: start
 /// those first that would wait for each other.
 ///
-/// By default glibc makes eight a core, and with transfers on many blocking threads each keeps buffers of its own. It asks no
-/// more once there are eight, so this comes before any thread.
+/// By default glibc makes eight a core, and with transfers on many blocking threads each keeps buffers of its own. Once there
+/// are more than eight it has settled on a bound: so this comes before any thread.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn bound_arenas(count: usize) {
     set(libc::M_ARENA_MAX, count);

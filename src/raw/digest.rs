@@ -75,18 +75,13 @@ fn agreed<const N: usize>(content: Option<[u8; N]>, repr: Option<[u8; N]>) -> Re
 /// # Errors
 /// [`Reason::DataLoss`] where it is no such text.
 pub(super) fn repr_digest(sha256: &str) -> Result<String> {
-    const BEFORE: &str = "sha-256=:";
     let mut digest = [0; 32];
     let damaged = |error: hex::FromHexError| {
         Error::new(Reason::DataLoss, "the digest stored with this image is damaged: put the image again")
             .caused_by(error)
     };
     hex::decode_to_slice(sha256, &mut digest).map_err(damaged)?;
-    let mut value = String::with_capacity(BEFORE.len() + digest.len().div_ceil(3) * 4 + 1);
-    value.push_str(BEFORE);
-    STANDARD.encode_string(digest, &mut value);
-    value.push(':');
-    Ok(value)
+    Ok(["sha-256=:", &STANDARD.encode(digest), ":"].concat())
 }
 
 /// Verifies the digests of bytes that are not the image's alone: those of a form.

@@ -1,5 +1,7 @@
 //! Header fields that are not conditionals, ranges or digests: names of files, keys of requests, safety in browsers.
 
+use std::borrow::Cow;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sfv::{BareItem, Item, Parser};
@@ -43,14 +45,11 @@ pub(super) fn content_disposition(manifest: &Manifest) -> String {
         _ => "inline; filename*=UTF-8''",
     };
     let (name, ending) = file_name(manifest);
-    let mut value = String::with_capacity(before.len() + name.len() + 1 + ending.map_or(0, str::len));
-    value.push_str(before);
-    value.extend(utf8_percent_encode(name, NOT_ATTR_CHAR));
-    if let Some(ending) = ending {
-        value.push('.');
-        value.push_str(ending);
+    let name = Cow::from(utf8_percent_encode(name, NOT_ATTR_CHAR));
+    match ending {
+        Some(ending) => [before, &name, ".", ending].concat(),
+        None => [before, &name].concat(),
     }
-    value
 }
 
 /// The name, and what it lacks of an extension.

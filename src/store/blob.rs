@@ -73,10 +73,10 @@ impl Blob {
             _ if head => Source::Cloud(store.objects.clone(), path),
             GetResultPayload::File(file, _) if !small => {
                 let file = Arc::new(SharedFile::new(file, size));
-                store.files.keep(path.as_ref(), file.clone(), FILE_WEIGHT + size);
+                store.files.keep(key.as_str(), file.clone(), FILE_WEIGHT + size);
                 // Who removes the blob forgets it then, which may have been before this.
                 if !file.is_whole() {
-                    store.files.forget(path.as_ref());
+                    store.files.forget(key.as_str());
                 }
                 Source::File(file)
             }
@@ -87,7 +87,7 @@ impl Blob {
                     return Err(data_loss().caused_by(format!("{path} has {} bytes, not {size}", bytes.len())));
                 }
                 if small {
-                    store.small.keep(path.as_ref(), bytes.clone(), SMALL_WEIGHT + size);
+                    store.small.keep(key.as_str(), bytes.clone(), SMALL_WEIGHT + size);
                 }
                 Source::Memory(bytes)
             }

@@ -61,19 +61,6 @@ async fn goaway(mut reader: impl tokio::io::AsyncRead + Unpin) -> Option<u32> {
     code
 }
 
-/// Reads up to the end of the first frame of this kind.
-async fn passed(mut reader: impl tokio::io::AsyncRead + Unpin, kind: u8) {
-    loop {
-        let mut head = [0; 9];
-        reader.read_exact(&mut head).await.unwrap();
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        reader.read_exact(&mut payload).await.unwrap();
-        if head[3] == kind {
-            return;
-        }
-    }
-}
-
 /// What the server says at the end of a connection on which this is sent, over and over until it is closed.
 async fn flood(server: &Server, first: &[u8], then: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Option<u32> {
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
@@ -328,7 +315,7 @@ async fn who_answers_no_ping_is_left_and_who_does_may_stay() {
     gone.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await.unwrap();
     // A stream's window is as wide as the server's settings say once they are acknowledged; the connection's grows by a frame of
     // its own, which follows them.
-    passed(&mut gone, 8).await;
+    while next_frame(&mut gone).await.0 != 8 {}
     gone.write_all(&[frame(4, 1, 0, &[]), frame(1, 4, 1, &put)].concat()).await.unwrap();
     for piece in half.chunks(16_000) {
         gone.write_all(&frame(0, 0, 1, piece)).await.unwrap();
