@@ -116,9 +116,14 @@ impl Claim {
 
     /// The claim of a slice that it holds.
     fn of(&self, slice: &[u8]) -> Self {
+        Self { bytes: self.bytes.slice_ref(slice), file: self.file_of(slice) }
+    }
+
+    /// Where in which file a slice is that it holds.
+    fn file_of(&self, slice: &[u8]) -> Option<(Arc<Origin>, u64)> {
+        let (origin, offset) = self.file.as_ref()?;
         let start = slice.as_ptr().addr() - self.bytes.as_ptr().addr();
-        let file = self.file.as_ref().map(|(origin, offset)| (Arc::clone(origin), offset + start as u64));
-        Self { bytes: self.bytes.slice_ref(slice), file }
+        Some((Arc::clone(origin), offset + start as u64))
     }
 }
 
@@ -137,14 +142,12 @@ impl Outlet {
         self.0.broken.load(Ordering::Acquire)
     }
 
-    /// The same bytes, which can be claimed for as long as they, or any part of them, live.
-    pub(crate) fn lend(&self, bytes: Bytes) -> Bytes {
+    /// The same bytes, which can be claimed for as long as they, or any part of them, live; and where in which file they are, if
+    /// they are mapped.
+    pub(super) fn lend(&self, bytes: Bytes) -> (Bytes, Option<(Arc<Origin>, u64)>) {
+        let file = self.loans().file_of(&bytes);
         // A map is lent already, and only there; memory may be another's loan, which may end before this one.
-        if bytes.len() < WORTH_KEEPING || self.loans().find(&bytes).is_some_and(|claim| claim.file.is_some()) {
-            bytes
-        } else {
-            self.enter(bytes.into())
-        }
+        if file.is_some() || bytes.len() < WORTH_KEEPING { (bytes, file) } else { (self.enter(bytes.into()), None) }
     }
 
     /// The same bytes, which are the map of a file from this offset on.
@@ -189,6 +192,11 @@ impl Outlet {
 }
 
 impl Loans {
+    /// Where in which file a slice is, if it is mapped.
+    fn file_of(&mut self, slice: &[u8]) -> Option<(Arc<Origin>, u64)> {
+        if self.maps == 0 { None } else { self.find(slice)?.file_of(slice) }
+    }
+
     fn find(&mut self, slice: &[u8]) -> Option<&Claim> {
         if !self.all.get(self.last).is_some_and(|(_, claim)| claim.holds(slice)) {
             self.last = self.all.iter().position(|(_, claim)| claim.holds(slice))?;
@@ -235,7 +243,7 @@ mod tests {
     #[test]
     fn only_what_is_lent_is_claimed() {
         let outlet = Outlet::default();
-        let mut lent = outlet.lend(large(1));
+        let mut lent = outlet.lend(large(1)).0;
         assert_eq!(claim(&outlet, &lent).unwrap().as_ptr(), lent.as_ptr());
         let end = lent.split_off(WORTH_KEEPING);
         drop(lent);
@@ -248,7 +256,7 @@ mod tests {
     #[test]
     fn a_loan_ends_with_its_last_slice_and_a_claim_outlives_it() {
         let outlet = Outlet::default();
-        let (one, two) = (outlet.lend(large(1)), outlet.lend(large(2)));
+        let (one, two) = (outlet.lend(large(1)).0, outlet.lend(large(2)).0);
         let kept = claim(&outlet, &one).unwrap();
         let part = one.slice(WORTH_KEEPING..);
         drop(one);
@@ -264,7 +272,7 @@ mod tests {
     fn what_is_lent_twice_is_claimed_until_both_have_ended() {
         let outlet = Outlet::default();
         let bytes = large(7);
-        let (one, two) = (outlet.lend(bytes.clone()), outlet.lend(bytes.clone()));
+        let (one, two) = (outlet.lend(bytes.clone()).0, outlet.lend(bytes.clone()).0);
         drop(one);
         assert_eq!(claim(&outlet, &two).unwrap(), bytes);
         drop(two);
@@ -276,8 +284,8 @@ mod tests {
         let outlet = Outlet::default();
         let origin = origin();
         let lent = outlet.lend_map(large(3), origin, 1000);
-        let again = outlet.lend(lent.slice(WORTH_KEEPING..));
-        assert_eq!(outlet.loans().all.len(), 1);
+        let (again, file) = outlet.lend(lent.slice(WORTH_KEEPING..));
+        assert_eq!((outlet.loans().all.len(), file.unwrap().1), (1, 1000 + WORTH_KEEPING as u64));
         drop(lent);
         assert_eq!(outlet.claim(&again).unwrap().file.unwrap().1, 1000 + WORTH_KEEPING as u64);
     }

@@ -7,14 +7,15 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Buf, Bytes};
 
 use super::file;
-use super::outlet::{Origin, Outlet};
+use super::outlet::{Origin, Outlet, WORTH_KEEPING};
 
 /// Bytes that are copied at a time: HTTP/2 libraries copy what shares a frame's first 256 bytes.
 const GLANCE: usize = 256;
 
-/// Bytes that can be looked at although the kernel alone may read where they are.
+/// Bytes that can be looked at although the kernel alone may read where they are, and what goes before them.
 #[derive(Debug)]
 pub(crate) struct Payload {
+    front: Bytes,
     bytes: Bytes,
     mapped: Option<Mapped>,
 }
@@ -29,17 +30,55 @@ struct Mapped {
 }
 
 impl Payload {
-    /// These bytes, which may be of a map that was lent at `outlet`.
-    pub(crate) fn of(bytes: Bytes, outlet: Option<&Outlet>) -> Self {
-        let mapped = outlet.and_then(|outlet| {
-            let (origin, offset) = outlet.claim(&bytes)?.file?;
-            Some(Mapped { outlet: outlet.clone(), origin, offset, seen: OnceLock::new() })
-        });
-        Self { bytes, mapped }
+    /// These bytes, lent at `outlet`.
+    pub(crate) fn lent(bytes: Bytes, outlet: &Outlet) -> Self {
+        let (bytes, file) = outlet.lend(bytes);
+        let mapped = file.map(|(origin, offset)| Mapped::new(outlet.clone(), origin, offset));
+        Self { front: Bytes::new(), bytes, mapped }
+    }
+
+    /// Few bytes that are no map, which are copied sooner than sent by themselves.
+    pub(crate) fn into_few(self) -> Result<Bytes, Self> {
+        let few = self.mapped.is_none() && self.front.is_empty() && self.bytes.len() < WORTH_KEEPING;
+        if few { Ok(self.bytes) } else { Err(self) }
+    }
+
+    /// The same with `front`, which is no map, before it.
+    pub(crate) fn behind(self, front: Bytes) -> Self {
+        Self { front, ..self }
+    }
+
+    /// Takes the first bytes out.
+    pub(crate) fn split_to(&mut self, count: usize) -> Self {
+        let front = self.front.split_to(count.min(self.front.len()));
+        let count = count - front.len();
+        let mapped = self.mapped.as_mut().filter(|_| count > 0).map(|mapped| mapped.split_to(count));
+        Self { front, bytes: self.bytes.split_to(count), mapped }
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self { front: Bytes::new(), bytes, mapped: None }
     }
 }
 
 impl Mapped {
+    fn new(outlet: Outlet, origin: Arc<Origin>, offset: u64) -> Self {
+        Self { outlet, origin, offset, seen: OnceLock::new() }
+    }
+
+    fn split_to(&mut self, count: usize) -> Self {
+        let first = Self::new(self.outlet.clone(), Arc::clone(&self.origin), self.offset);
+        self.advance(count);
+        first
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.offset += count as u64;
+        self.seen.take();
+    }
+
     fn copy(&self, len: usize) -> Box<[u8]> {
         let mut copy = vec![0; len.min(GLANCE)].into_boxed_slice();
         // What nobody could tell the client any more ends the connection.
@@ -52,11 +91,12 @@ impl Mapped {
 
 impl Buf for Payload {
     fn remaining(&self) -> usize {
-        self.bytes.len()
+        self.front.len() + self.bytes.len()
     }
 
     fn chunk(&self) -> &[u8] {
         match &self.mapped {
+            _ if !self.front.is_empty() => &self.front,
             Some(mapped) if !self.bytes.is_empty() => mapped.seen.get_or_init(|| mapped.copy(self.bytes.len())),
             _ => &self.bytes,
         }
@@ -64,20 +104,16 @@ impl Buf for Payload {
 
     /// For a socket that claims each slice before it looks at it.
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        match slices.first_mut() {
-            Some(first) if !self.bytes.is_empty() => {
-                *first = IoSlice::new(&self.bytes);
-                1
-            }
-            _ => 0,
-        }
+        let parts = [&self.front, &self.bytes].into_iter().filter(|part| !part.is_empty());
+        slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part)).count()
     }
 
     fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-        if let Some(mapped) = &mut self.mapped {
-            mapped.offset += count as u64;
-            mapped.seen.take();
+        let before = count.min(self.front.len());
+        self.front.advance(before);
+        self.bytes.advance(count - before);
+        if let Some(mapped) = self.mapped.as_mut().filter(|_| count > before) {
+            mapped.advance(count - before);
         }
     }
 }
@@ -85,6 +121,8 @@ impl Buf for Payload {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+
+    use bytes::BufMut as _;
 
     use super::super::SharedFile;
     use super::*;
@@ -95,7 +133,7 @@ mod tests {
         file.write_all(&(0..len).map(|at| (at % 251) as u8).collect::<Vec<_>>()).unwrap();
         let origin = Arc::new(Origin::new(Arc::new(SharedFile::new(file, len as u64))));
         let bytes = outlet.lend_map(vec![255; len].into(), Arc::clone(&origin), 0);
-        (Payload::of(bytes, Some(outlet)), origin)
+        (Payload::lent(bytes, outlet), origin)
     }
 
     #[test]
@@ -114,6 +152,28 @@ mod tests {
         assert_eq!((payload.chunk().len(), payload.chunks_vectored(&mut [IoSlice::new(&[])])), (0, 0));
     }
 
+    /// All of it, as whoever copies sees it.
+    fn seen(mut payload: Payload) -> Vec<u8> {
+        let mut all = Vec::new();
+        all.put(&mut payload);
+        all
+    }
+
+    #[test]
+    fn what_goes_before_is_the_first_of_it_wherever_it_is_split() {
+        let outlet = Outlet::default();
+        let whole: Vec<u8> = b"before".iter().copied().chain((0..1000).map(|at| (at % 251) as u8)).collect();
+        for at in [0, 1, 5, 6, 7, 500, 1005, 1006] {
+            let (payload, _) = payload(&outlet, 1000);
+            let mut rest = payload.behind(Bytes::from_static(b"before"));
+            let slices = &mut [IoSlice::new(&[]), IoSlice::new(&[])];
+            assert_eq!((rest.chunks_vectored(slices), slices[0].len(), slices[1].len()), (2, 6, 1000));
+            let first = rest.split_to(at);
+            assert_eq!((first.remaining(), rest.remaining()), (at, 1006 - at));
+            assert_eq!((seen(first), seen(rest)), (whole[..at].to_vec(), whole[at..].to_vec()), "{at}");
+        }
+    }
+
     #[test]
     fn what_is_missing_is_damage_or_the_end_of_the_connection() {
         for given in [false, true] {
@@ -129,8 +189,8 @@ mod tests {
     #[test]
     fn what_is_in_memory_is_shown_as_it_is() {
         let bytes = Bytes::from(vec![7; 5000]);
-        let payload = Payload::of(bytes.clone(), Some(&Outlet::default()));
-        assert_eq!(payload.chunk().as_ptr(), bytes.as_ptr());
-        assert_eq!(Payload::of(bytes, None).remaining(), 5000);
+        for payload in [Payload::lent(bytes.clone(), &Outlet::default()), bytes.clone().into()] {
+            assert_eq!((payload.chunk().as_ptr(), payload.remaining()), (bytes.as_ptr(), 5000));
+        }
     }
 }

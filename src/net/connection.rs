@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::{Service, ServiceExt as _};
 
 use super::gate::{Gate, Gated};
+use super::join::Joined;
 use super::limits::{self, Limits};
 use super::tls::Tls;
 use super::watched::Watched;
@@ -82,8 +83,8 @@ where
                 let (answer, gate) = (service.clone().oneshot(request), gate.clone());
                 async move {
                     let answer = if too_large { Ok(headers_too_large()) } else { answer.await };
-                    answer
-                        .map(|answer| answer.map(|body| Gated::new(Counted { body, _running: running }, gate, outlet)))
+                    let counted = |body| Counted { body, _running: running };
+                    answer.map(|answer| answer.map(|body| Gated::new(Joined::new(counted(body), outlet), gate)))
                 }
             }
         });

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::Buf as _;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::frames;
-use crate::io::{Outlet, Payload};
+use crate::io::Payload;
 
 /// What a connection has before its client says more.
 const FIRST_WINDOW: i64 = 65_535;
@@ -146,7 +146,6 @@ pin_project_lite::pin_project! {
         #[pin]
         body: B,
         pass: Pass,
-        outlet: Option<Outlet>,
     }
 }
 
@@ -156,7 +155,7 @@ struct Pass {
     /// Bytes given so far.
     given: i64,
     /// What the body gave and the gate holds back.
-    held: Bytes,
+    held: Option<Payload>,
     until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -190,46 +189,49 @@ impl Pass {
 }
 
 impl<B> Gated<B> {
-    /// What the body gives is lent at `outlet`, if there is one.
-    pub(super) fn new(body: B, gate: Gate, outlet: Option<Outlet>) -> Self {
-        Self { body, pass: Pass { gate, given: 0, held: Bytes::new(), until: None }, outlet }
+    pub(super) fn new(body: B, gate: Gate) -> Self {
+        Self { body, pass: Pass { gate, given: 0, held: None, until: None } }
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for Gated<B> {
+impl<B: Body<Data = Payload>> Body for Gated<B> {
     type Data = Payload;
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Payload>, B::Error>>> {
         let this = self.project();
-        if this.pass.held.is_empty() {
-            match ready!(this.body.poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(Payload::of(data, None))))),
-                    Ok(data) => {
-                        this.pass.held = match this.outlet {
-                            Some(outlet) => outlet.lend(data),
-                            None => data,
-                        };
-                    }
-                    Err(frame) => return Poll::Ready(Some(Ok(frame.map_data(|data| Payload::of(data, None))))),
-                },
+        let mut held = match this.pass.held.take() {
+            Some(held) => held,
+            None => match ready!(this.body.poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) if data.has_remaining() => data,
+                Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Some(Ok(Err(frame))) => return Poll::Ready(Some(Ok(frame))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
-            }
-        }
-        let count = ready!(this.pass.poll_room(this.pass.held.len(), cx));
-        let payload = Payload::of(this.pass.held.split_to(count), this.outlet.as_ref());
-        Poll::Ready(Some(Ok(Frame::data(payload))))
+            },
+        };
+        let len = held.remaining();
+        let Poll::Ready(count) = this.pass.poll_room(len, cx) else {
+            this.pass.held = Some(held);
+            return Poll::Pending;
+        };
+        let given = if count == len {
+            held
+        } else {
+            let first = held.split_to(count);
+            this.pass.held = Some(held);
+            first
+        };
+        Poll::Ready(Some(Ok(Frame::data(given))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pass.held.is_empty() && self.body.is_end_stream()
+        self.pass.held.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let mut hint = self.body.size_hint();
-        let held = self.pass.held.len() as u64;
+        let held = self.pass.held.as_ref().map_or(0, Payload::remaining) as u64;
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper + held);
         }
@@ -240,9 +242,11 @@ impl<B: Body<Data = Bytes>> Body for Gated<B> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Buf as _;
+    use bytes::Bytes;
     use futures::FutureExt as _;
     use http_body_util::{BodyExt as _, Full};
+
+    use super::super::join::Joined;
 
     use super::*;
 
@@ -259,12 +263,12 @@ mod tests {
         gate
     }
 
-    fn body(gate: &Gate, length: usize) -> Gated<Full<Bytes>> {
-        Gated::new(Full::new(vec![7; length].into()), gate.clone(), None)
+    fn body(gate: &Gate, length: usize) -> Gated<Joined<Full<Bytes>>> {
+        Gated::new(Joined::new(Full::new(vec![7; length].into()), None), gate.clone())
     }
 
     /// Takes and sends all that the body gives now.
-    fn send(gate: &Gate, body: &mut Gated<Full<Bytes>>) -> usize {
+    fn send(gate: &Gate, body: &mut Gated<Joined<Full<Bytes>>>) -> usize {
         let mut sent = 0;
         while let Some(Some(piece)) = body.frame().now_or_never() {
             let length = piece.unwrap().into_data().unwrap().remaining();

@@ -10,6 +10,7 @@ mod cut;
 mod first_line;
 mod frames;
 mod gate;
+mod join;
 mod limits;
 mod threads;
 mod tls;

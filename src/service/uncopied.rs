@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, Peekable, StreamExt as _};
+use futures::stream::{BoxStream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
@@ -60,11 +60,6 @@ impl Uncopied {
             encode_varint(*len, &mut beginning);
         }
         Self { beginning: beginning.freeze(), end: bytes }
-    }
-
-    /// The same behind a message without bytes of an image, in one piece.
-    fn behind(self, message: &Bytes) -> Self {
-        Self { beginning: [&message[..], &self.beginning].concat().into(), end: self.end }
     }
 }
 
@@ -137,12 +132,12 @@ pub(super) fn filled(mut response: Response<Body>) -> Response<Body> {
 }
 
 fn body(messages: Messages) -> Body {
-    Body::new(Filled { messages: Some(messages.peekable()), end: Bytes::new() })
+    Body::new(Filled { messages: Some(messages), end: Bytes::new() })
 }
 
 struct Filled {
     /// `None` once the trailers are given.
-    messages: Option<Peekable<Messages>>,
+    messages: Option<Messages>,
     /// The end of the message whose beginning is given.
     end: Bytes,
 }
@@ -158,14 +153,7 @@ impl http_body::Body for Filled {
         }
         let Some(messages) = &mut this.messages else { return Poll::Ready(None) };
         let status = match ready!(messages.poll_next_unpin(cx)) {
-            Some(Ok(mut message)) => {
-                // Each piece is a frame: a message without bytes of an image goes with the next, if that is there.
-                if message.end.is_empty()
-                    && let Poll::Ready(Some(Ok(_))) = Pin::new(&mut *messages).poll_peek(cx)
-                    && let Poll::Ready(Some(Ok(next))) = messages.poll_next_unpin(cx)
-                {
-                    message = next.behind(&message.beginning);
-                }
+            Some(Ok(message)) => {
                 this.end = message.end;
                 return Poll::Ready(Some(Ok(Frame::data(message.beginning))));
             }
@@ -243,27 +231,6 @@ mod tests {
             (bytes.len(), &trailers["grpc-status"], &trailers["grpc-message"]),
             (12, &"15".parse().unwrap(), &"gone".parse().unwrap())
         );
-    }
-
-    #[tokio::test]
-    async fn what_is_not_there_yet_is_not_waited_for() {
-        let (first, chunk) =
-            (Uncopied::of(&part(Bytes::new())), Uncopied::ending(&(), &[3], 1, Bytes::from_static(b"abc")));
-        let whole = first.beginning.len() + chunk.beginning.len();
-        let messages = [Ok(first.clone()), Ok(chunk.clone())];
-        let mut frames = body(futures::stream::iter(messages.clone()).boxed());
-        let mut lengths = Vec::new();
-        while let Some(frame) = frames.frame().await {
-            lengths.extend(frame.unwrap().data_ref().map(Bytes::len));
-        }
-        assert_eq!(lengths, [whole, 3]);
-        let late = futures::stream::iter(messages).then(async |message| {
-            tokio::task::yield_now().await;
-            message
-        });
-        let mut frames = body(late.boxed());
-        assert_eq!(frames.frame().await.unwrap().unwrap().into_data().unwrap(), first.beginning);
-        assert_eq!(frames.frame().await.unwrap().unwrap().into_data().unwrap(), chunk.beginning);
     }
 
     #[tokio::test]
