@@ -45,7 +45,7 @@ impl ImageId {
 
     /// The resource name, `images/{id}`.
     pub fn name(&self) -> String {
-        format!("images/{}", self.0)
+        ["images/", &self.0].concat()
     }
 }
 

@@ -278,7 +278,7 @@ impl Core {
                 return Ok(known);
             }
         }
-        let found = self.manifests.read(id).await?;
+        let found = Box::pin(self.manifests.read(id)).await?;
         Ok(found.map(|(manifest, version)| (Arc::new(manifest), version)))
     }
 

@@ -56,9 +56,15 @@ impl Blob {
     pub(super) async fn open(store: &Inner, key: &StorageKey, size: u64) -> Result<Option<Self>> {
         let small = size <= SMALL && !matches!(store.place, Place::Memory);
         let recent = if small { store.small.get(key.as_str()).map(Source::Memory) } else { opened(store, key, size) };
-        if let Some(source) = recent {
-            return Ok(Some(Self { size, source }));
+        match recent {
+            Some(source) => Ok(Some(Self { size, source })),
+            // In a box, which those that are at hand have no need of.
+            None => Box::pin(Self::fetch(store, key, size, small)).await,
         }
+    }
+
+    /// Opens what nobody read lately, and keeps it.
+    async fn fetch(store: &Inner, key: &StorageKey, size: u64, small: bool) -> Result<Option<Self>> {
         let path = key.path().map_err(Error::internal)?;
         let head = matches!(store.place, Place::Shared) && !small;
         let found = match store.objects.get_opts(&path, GetOptions { head, ..GetOptions::default() }).await {
