@@ -19,7 +19,7 @@ use crate::image::Images;
 use crate::proto::wirephoto::v1::table::IMAGE_SERVICE;
 use crate::wire::method::Method;
 use crate::wire::openapi::{About, Document};
-use crate::wire::{self, Limits, Spoken, Wire, Wires};
+use crate::wire::{self, Limits, Wire, Wires};
 use crate::{net, page, raw, service};
 
 pub use crate::net::{Threads, Tls, listen};
@@ -73,26 +73,30 @@ impl App {
 /// # Errors
 /// A path template in the proto does not parse.
 pub fn service(app: &App) -> Result<impl Answers> {
-    let wires = Wires::new(app.services.routes.clone(), TABLES, app.limits).map_err(Error::internal)?;
+    let wires = Wires::new(Arc::clone(&app.services.routes), TABLES, app.limits).map_err(Error::internal)?;
+    let wires = Arc::new(wires);
     let openapi = app.reflection.then(|| openapi(&app.policy)).transpose()?;
     let probe = Probe { images: app.images.clone(), ready: Arc::clone(&app.ready) };
-    let fallback = wires.clone();
-    let fallback = service_fn(move |request: Request| fallback.call(request).map(Ok));
+    let elsewhere = Arc::clone(&wires);
     let router = Router::new()
         .route("/livez", get(|| async { plain(StatusCode::OK, "ok\n") }))
         .route("/readyz", get(readyz).with_state(probe))
         .merge(page::router(openapi))
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback_service(fallback);
-    // Each request clones the service several times, and counts in memory that all threads share: once, not three times.
+        .fallback(async move |request: Request| elsewhere.call(guard::spoken(&request), request).await);
+    // What a request clones counts in memory that all threads share: once.
     let parts = Arc::new((app.images.clone(), wires, router));
-    // Only pages have need of routes.
     let all = service_fn(move |request: Request| {
-        let (images, wires, router) = &*parts;
-        match request.extensions().get().map(|spoken: &Spoken| spoken.wire) {
-            Some(Wire::Bytes) => raw::answer(images.clone(), request).map(Ok).boxed().left_future(),
-            Some(Wire::Page) => router.clone().oneshot(request).boxed().left_future(),
-            _ => wires.call(request).map(Ok).right_future(),
+        let parts = Arc::clone(&parts);
+        async move {
+            let (images, wires, router) = &*parts;
+            let spoken = guard::spoken(&request);
+            match spoken.wire {
+                Wire::Bytes => Ok(raw::answer(images, request).boxed().await),
+                // Only pages have need of routes.
+                Wire::Page => router.clone().oneshot(request).boxed().await,
+                _ => Ok(wires.call(spoken, request).await),
+            }
         }
     });
     Ok(guard::around(all, app.policy.clone(), TABLES))

@@ -17,11 +17,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use futures::{FutureExt as _, TryFutureExt as _};
+use futures::FutureExt as _;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
-use tower::util::option_layer;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -81,43 +80,59 @@ impl<S> Answers for S where
 
 /// Puts the guard around all that answers. `tables` say which RPCs only read.
 pub fn around(inner: impl Answers, policy: Policy, tables: &'static [&'static [Rpc]]) -> impl Answers {
-    let cors = option_layer(cors(&policy.origins));
-    let checked = cors.layer(checked(inner, Arc::new(policy)));
+    let guard = Arc::new(Guard { inner, cors: cors(&policy.origins), policy });
     service_fn(move |request: Request| {
-        let (checked, head) = (checked.clone(), request.method() == Method::HEAD);
-        let answer = move |request| {
-            catch_panics(checked, request).map_ok(move |answer| if head { without_body(answer) } else { answer })
-        };
+        let guard = Arc::clone(&guard);
+        let answer = async move { Ok(telemetry::observe(tables, request, |request| guard.caught(request)).await) };
         // Whoever keeps the future moves it about, and it is large.
-        telemetry::observe(tables, request, answer).boxed()
+        answer.boxed()
     })
 }
 
-/// What is inside, behind the checks of origins, access and deadline.
-fn checked(inner: impl Answers, policy: Arc<Policy>) -> impl Answers {
-    service_fn(move |request: Request| {
-        let (inner, policy) = (inner.clone(), Arc::clone(&policy));
-        async move {
-            let spoken = spoken(&request);
-            let wire = spoken.wire;
-            let origin = policy.origins.check(request.method(), request.uri(), request.headers());
-            // Of health and reflection, rather than of the product.
-            let unbounded = is_rpc(wire) && spoken.method.is_none();
-            let deadline = origin
-                .and_then(|()| access::check(policy.anonymous, &spoken, &request))
-                .and_then(|()| deadline::of(&request, wire, unbounded));
-            let answered = match deadline {
-                Ok(Some(deadline)) => deadline::run(wire, deadline, request, inner).await.ok_or_else(passed),
-                Ok(None) => inner.oneshot(request).await.map_err(|never| match never {}),
-                Err(error) => Err(error),
-            };
-            let mut answer = answered.unwrap_or_else(|error| refuse(spoken, &error));
-            if answer.status() == StatusCode::UNAUTHORIZED {
-                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Ok(answer)
+struct Guard<I> {
+    inner: I,
+    cors: Option<CorsLayer>,
+    policy: Policy,
+}
+
+impl<I: Answers> Guard<I> {
+    /// A panic is a defect: it is logged, and the caller gets an answer all the same.
+    async fn caught(&self, request: Request) -> Response<Body> {
+        let (spoken, head) = (spoken(&request), request.method() == Method::HEAD);
+        let answered = AssertUnwindSafe(self.marked(request)).catch_unwind().await;
+        let answer = answered.unwrap_or_else(|panic| refuse(spoken, &Error::internal(panic_message(panic.as_ref()))));
+        if head { without_body(answer) } else { answer }
+    }
+
+    /// With CORS, where there is somebody to answer to.
+    async fn marked(&self, request: Request) -> Response<Body> {
+        let Some(cors) = &self.cors else { return self.checked(request).await };
+        let checked = service_fn(|request| self.checked(request).map(Ok::<_, Infallible>));
+        cors.layer(checked).oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+
+    /// Behind the checks of origins, access and deadline.
+    async fn checked(&self, request: Request) -> Response<Body> {
+        let spoken = spoken(&request);
+        let wire = spoken.wire;
+        let origin = self.policy.origins.check(request.method(), request.uri(), request.headers());
+        // Of health and reflection, rather than of the product.
+        let unbounded = is_rpc(wire) && spoken.method.is_none();
+        let deadline = origin
+            .and_then(|()| access::check(self.policy.anonymous, &spoken, &request))
+            .and_then(|()| deadline::of(&request, wire, unbounded));
+        let inner = self.inner.clone();
+        let answered = match deadline {
+            Ok(Some(deadline)) => deadline::run(wire, deadline, request, inner).await.ok_or_else(passed),
+            Ok(None) => inner.oneshot(request).await.map_err(|never| match never {}),
+            Err(error) => Err(error),
+        };
+        let mut answer = answered.unwrap_or_else(|error| refuse(spoken, &error));
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-    })
+        answer
+    }
 }
 
 fn is_rpc(wire: Wire) -> bool {
@@ -132,7 +147,8 @@ fn refuse(spoken: Spoken, error: &Error) -> Response<Body> {
     }
 }
 
-fn spoken(request: &Request) -> Spoken {
+/// What a request speaks that the guard let in.
+pub fn spoken(request: &Request) -> Spoken {
     let unknown = Spoken { wire: Wire::Rest, codec: Codec::Json, framed: false, method: None };
     request.extensions().get().copied().unwrap_or(unknown)
 }
@@ -147,13 +163,6 @@ fn cors(origins: &Origins) -> Option<CorsLayer> {
         .expose_headers(EXPOSED)
         .max_age(PREFLIGHT_AGE);
     (!origins.named().is_empty()).then_some(layer)
-}
-
-/// A panic is a defect: it is logged, and the caller gets an answer all the same.
-async fn catch_panics(inner: impl Answers, request: Request) -> Result<Response<Body>, Infallible> {
-    let spoken = spoken(&request);
-    let answered = AssertUnwindSafe(inner.oneshot(request)).catch_unwind().await;
-    answered.unwrap_or_else(|panic| Ok(refuse(spoken, &Error::internal(panic_message(panic.as_ref())))))
 }
 
 /// The answer to HEAD has no body, whoever made it (RFC 9110 section 9.3.2). Over HTTP/2 the library below would send it.

@@ -1,6 +1,5 @@
 //! A request id in and out, its trace, and one line in the access log for every request, written when its answer has been sent.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -29,9 +28,9 @@ pub(super) async fn observe<A>(
     tables: &'static [&'static [Rpc]],
     mut request: Request,
     answer: impl FnOnce(Request) -> A,
-) -> Result<Response<Body>, Infallible>
+) -> Response<Body>
 where
-    A: Future<Output = Result<Response<Body>, Infallible>>,
+    A: Future<Output = Response<Body>>,
 {
     let path = request.uri().path();
     let spoken = Spoken::of(path, wire::method_at(tables, path), &wire::media_type(request.headers()));
@@ -51,7 +50,7 @@ where
     );
     let mut entry = Entry::new(&mut request, spoken.wire, span.clone());
 
-    let mut response = answer(request).instrument(span).await?;
+    let mut response = answer(request).instrument(span).await;
     response.headers_mut().insert(X_REQUEST_ID, id);
     if let Some(traceparent) = traceparent {
         response.headers_mut().insert(TRACEPARENT, traceparent);
@@ -59,11 +58,11 @@ where
     entry.status = response.status().as_u16();
     entry.grpc_status = grpc_status(response.headers());
     entry.outcome = response.extensions().get().cloned();
-    Ok(response.map(|body| {
+    response.map(|body| {
         // A body that has nothing to send is not asked for it.
         entry.complete = body.is_end_stream();
         Body::new(Observed { body, entry })
-    }))
+    })
 }
 
 /// The client's id if it is safe to repeat, else one of our own.

@@ -41,9 +41,9 @@ use problem::Refusal;
 pub use problem::problem;
 
 /// Answers a request for what is at `/i` and below.
-pub async fn answer(images: Images, request: Request) -> Response<Body> {
+pub async fn answer(images: &Images, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    route(&images, &parts, body).await.unwrap_or_else(Refusal::into_response)
+    route(images, &parts, body).await.unwrap_or_else(Refusal::into_response)
 }
 
 async fn route(images: &Images, request: &Parts, body: Body) -> Result<Response<Body>, Refusal> {

@@ -5,16 +5,15 @@ mod download;
 mod uncopied;
 mod upload;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
 use tonic::{Request, Response, Status, Streaming};
-use tower::{ServiceExt as _, service_fn};
 
 use crate::error::{Error, Result};
 use crate::image::id::ImageId;
@@ -45,7 +44,7 @@ pub type HealthReporter = tonic_health::server::HealthReporter;
 /// The gRPC services of this server, and how to report their health.
 pub struct Services {
     /// Image service, health, and reflection if wanted.
-    pub routes: Routes,
+    pub routes: Arc<dyn Routes>,
     /// Sets what `grpc.health.v1.Health` answers.
     pub health: HealthReporter,
 }
@@ -81,28 +80,31 @@ pub async fn services(images: Images, reflection: bool, max_message_size: usize)
             .add_service(v1alpha.accept_compressed(Gzip).accept_compressed(Zstd).accept_compressed(Deflate));
     }
     let routes = routes.prepare().into_axum_router();
-    let routes = service_fn(move |request| call(images.clone(), routes.clone(), request));
-    Ok(Services { routes: Routes::new(routes), health })
+    Ok(Services { routes: Arc::new(Answering { images, routes }), health })
 }
 
-/// Images are compressed already: whatever encoding the client takes, their bytes go out as they are, and not by way of
-/// tonic, which copies. It would also compress every message of a stream or none, by `grpc-accept-encoding`.
-async fn call(
+struct Answering {
     images: Images,
+    /// tonic's.
     routes: Router,
-    mut request: http::Request<Body>,
-) -> Result<http::Response<Body>, Infallible> {
-    match request.uri().path().strip_prefix("/wirephoto.v1.ImageService/") {
-        Some("DownloadImage") if !request.headers().contains_key("grpc-encoding") => {
-            let answer = async |request, outlet| downloaded(&images, request, outlet).await;
-            return Ok(uncopied::answered(request, answer).await);
+}
+
+impl Routes for Answering {
+    /// Images are compressed already: whatever encoding the client takes, their bytes go out as they are, and not by way of
+    /// tonic, which copies. It would also compress every message of a stream or none, by `grpc-accept-encoding`.
+    fn call(&self, mut request: http::Request<Body>) -> BoxFuture<'_, http::Response<Body>> {
+        match request.uri().path().strip_prefix("/wirephoto.v1.ImageService/") {
+            Some("DownloadImage") if !request.headers().contains_key("grpc-encoding") => {
+                let answer = async |request, outlet| downloaded(&self.images, request, outlet).await;
+                return uncopied::answered(request, answer).boxed();
+            }
+            Some("DownloadImage" | "DownloadImages") => {
+                request.headers_mut().remove("grpc-accept-encoding");
+            }
+            _ => {}
         }
-        Some("DownloadImage" | "DownloadImages") => {
-            request.headers_mut().remove("grpc-accept-encoding");
-        }
-        _ => {}
+        Routes::call(&self.routes, request).map(uncopied::filled).boxed()
     }
-    routes.oneshot(request).await.map(uncopied::filled)
 }
 
 /// The messages of a download.

@@ -12,6 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Detail, Error, Reason};
 
+/// The first bytes of each request, which do not count: what is kept for it anyway is as much.
+const FREE: usize = 4 << 10;
+
 /// Bytes that may be gathered at once, over all requests.
 #[derive(Debug, Clone)]
 pub(super) struct Budget(Arc<Semaphore>);
@@ -21,25 +24,32 @@ impl Budget {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// The body, whose bytes count for as long as it is read.
+    /// The body, whose bytes but the first [`FREE`] count for as long as it is read.
     pub(super) fn count(&self, body: Body) -> Body {
         if body.is_end_stream() {
             return body;
         }
-        Body::new(Counted { body, free: self.0.clone(), taken: None })
+        Body::new(Counted { body, uncounted: FREE, left: self.0.clone(), taken: None })
     }
 }
 
 struct Counted {
     body: Body,
-    free: Arc<Semaphore>,
+    /// Of the first bytes.
+    uncounted: usize,
+    left: Arc<Semaphore>,
     taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Counted {
     fn take(&mut self, bytes: usize) -> Result<(), Error> {
-        let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let Ok(more) = self.free.clone().try_acquire_many_owned(wanted) else {
+        let counted = bytes.saturating_sub(self.uncounted);
+        self.uncounted -= bytes - counted;
+        if counted == 0 {
+            return Ok(());
+        }
+        let wanted = u32::try_from(counted).unwrap_or(u32::MAX);
+        let Ok(more) = self.left.clone().try_acquire_many_owned(wanted) else {
             let message = "too many large requests are being received at once: try again";
             return Err(Error::new(Reason::Busy, message).with(Detail::RetryInfo(Duration::from_secs(1))));
         };
@@ -88,4 +98,35 @@ pub fn broken(error: axum::Error, cut_off: impl FnOnce() -> Error) -> Error {
 /// A message that is gathered was cut off.
 pub(super) fn cut_off() -> Error {
     Error::new(Reason::Aborted, "the body was cut off before its end; nothing of it was kept")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+
+    fn body(pieces: &[usize]) -> Body {
+        let pieces: Vec<_> = pieces.iter().map(|len| Ok::<_, Error>(Frame::data(vec![0; *len].into()))).collect();
+        Body::new(StreamBody::new(stream::iter(pieces)))
+    }
+
+    #[tokio::test]
+    async fn all_but_the_first_bytes_of_each_count_while_it_is_read() {
+        let budget = Budget::new(10_000);
+        let mut large = budget.count(body(&[FREE / 2, 6_000 + FREE / 2]));
+        for len in [FREE / 2, 6_000 + FREE / 2] {
+            assert_eq!(large.frame().await.unwrap().unwrap().into_data().unwrap().len(), len);
+        }
+        assert_eq!(budget.0.available_permits(), 4_000);
+        assert!(budget.count(body(&[FREE + 4_001])).frame().await.unwrap().is_err());
+        assert!(budget.count(body(&[FREE, 4_000])).collect().await.is_ok());
+        let small: Vec<_> = (0..100).map(|_| budget.count(body(&[FREE]))).collect();
+        for mut small in small {
+            assert!(small.frame().await.unwrap().is_ok());
+        }
+        drop(large);
+        assert_eq!(budget.0.available_permits(), 10_000);
+    }
 }

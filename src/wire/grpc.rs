@@ -3,8 +3,6 @@
 //! Content type and HTTP method, encodings and binary metadata, the number and size of request messages, and bodies that end
 //! too early. Behind it, the trailers that a service left to a good answer.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,7 +12,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body::Frame;
 use prost::Message as _;
-use tower::ServiceExt as _;
 
 use super::compression::{ACCEPTED, EmptyAsPlain, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, coding};
 use super::content_coding::Coding;
@@ -25,7 +22,7 @@ use super::grpc_json::{FromProto, to_proto};
 use super::metadata::{check_binary, with_trailers};
 use super::method::{Kind, Method};
 use super::status::library_status;
-use super::{Codec, Limits, Routes};
+use super::{Codec, Limits, Routes, method_at};
 use crate::error::{Error, Reason};
 use crate::io::Outlet;
 
@@ -46,21 +43,20 @@ pub fn codec(content_type: &str) -> Option<Codec> {
 /// The gRPC services, behind their checks.
 #[derive(Clone)]
 pub struct Grpc {
-    routes: Routes,
-    methods: Arc<HashMap<&'static str, &'static Method>>,
+    routes: Arc<dyn Routes>,
+    tables: &'static [&'static [Method]],
     limits: Limits,
 }
 
 impl Grpc {
     /// `routes` are the services.
-    pub fn new(routes: Routes, tables: &[&'static [Method]], limits: Limits) -> Self {
-        let methods = tables.iter().flat_map(|table| table.iter()).map(|method| (method.path, method)).collect();
-        Self { routes, methods: Arc::new(methods), limits }
+    pub fn new(routes: Arc<dyn Routes>, tables: &'static [&'static [Method]], limits: Limits) -> Self {
+        Self { routes, tables, limits }
     }
 
     /// The method at this path, if the tables have it.
     pub fn method(&self, path: &str) -> Option<&'static Method> {
-        self.methods.get(path).copied()
+        method_at(self.tables, path)
     }
 
     /// What one request message may have, in bytes as it is sent.
@@ -72,7 +68,7 @@ impl Grpc {
     }
 
     /// Answers one call, whatever its content type says.
-    pub async fn call(self, codec: Codec, request: Request<Body>) -> Response<Body> {
+    pub async fn call(&self, codec: Codec, request: Request<Body>) -> Response<Body> {
         if request.method() != HttpMethod::POST {
             return not_allowed("POST");
         }
@@ -83,7 +79,7 @@ impl Grpc {
         response
     }
 
-    async fn answer(self, codec: Codec, mut request: Request<Body>) -> Response<Body> {
+    async fn answer(&self, codec: Codec, mut request: Request<Body>) -> Response<Body> {
         let coding = match coding(request.headers()) {
             Ok(coding) => coding,
             Err(error) => return unknown_encoding(&error),
@@ -124,24 +120,10 @@ impl Grpc {
     }
 
     /// The service's own answer to serialised messages, and its trailers.
-    async fn served(self, method: Option<&'static Method>, request: Request<Body>) -> Response<Body> {
+    async fn served(&self, method: Option<&'static Method>, request: Request<Body>) -> Response<Body> {
         let (kind, max_message_size) = (method.map(|method| method.kind), self.limits.message);
         let request = request.map(|body| Body::new(Checked::new(body, kind, max_message_size)));
-        match self.routes.oneshot(request).await {
-            Ok(response) => with_trailers(undecoded(response)),
-            Err(never) => match never {},
-        }
-    }
-
-    /// The same as a service, for the layers that want one.
-    pub(super) fn into_service(
-        self,
-        codec: Codec,
-    ) -> impl tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone {
-        tower::service_fn(move |request: Request<Body>| {
-            let grpc = self.clone();
-            async move { Ok(grpc.call(codec, request).await) }
-        })
+        with_trailers(undecoded(self.routes.call(request).await))
     }
 }
 

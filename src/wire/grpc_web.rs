@@ -2,10 +2,13 @@
 //!
 //! PROTOCOL-WEB.md: frames as in gRPC, trailers in a last frame of the body.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, header};
 use tonic_web::GrpcWebLayer;
-use tower::{Layer as _, ServiceExt as _};
+use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::Codec;
 use super::grpc::{self, Grpc};
@@ -55,7 +58,7 @@ impl Form {
 }
 
 /// Answers one call, in the form that `Accept` names among those of the same codec, else in the form of the request. `content_type` has no parameters.
-pub async fn call(grpc: Grpc, content_type: &str, mut request: Request<Body>) -> Response<Body> {
+pub async fn call(grpc: &Grpc, content_type: &str, mut request: Request<Body>) -> Response<Body> {
     let Some(sent) = Form::of(content_type) else {
         return grpc::unsupported_type(content_type);
     };
@@ -70,12 +73,13 @@ pub async fn call(grpc: Grpc, content_type: &str, mut request: Request<Body>) ->
     // tonic-web is given the one form that it has right; it compares the whole header, parameters included.
     request.headers_mut().insert(header::CONTENT_TYPE, BINARY);
     request.headers_mut().insert(header::ACCEPT, BINARY);
-    let native = grpc.into_service(sent.codec()).map_request(move |request: Request<tonic::body::Body>| {
-        request.map(|body| match sent {
+    let native = service_fn(|request: Request<tonic::body::Body>| {
+        let request = request.map(|body| match sent {
             Form::Binary | Form::Json => Body::new(body),
             // Behind tonic-web, which would make INTERNAL of what is wrong with the text.
             Form::Text => Body::new(Decoded::new(Body::new(body))),
-        })
+        });
+        grpc.call(sent.codec(), request).map(Ok::<_, Infallible>)
     });
     let response = match GrpcWebLayer::new().layer(native).oneshot(request).await {
         Ok(response) => response.map(Body::new),

@@ -28,7 +28,6 @@ pub mod text;
 pub mod validator;
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
 
@@ -36,7 +35,7 @@ use axum::body::Body;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response, header};
-use tower::util::BoxCloneSyncService;
+use tower::ServiceExt as _;
 
 use crate::error::Error;
 use crate::io::Outlet;
@@ -143,13 +142,19 @@ pub fn media_type(headers: &HeaderMap) -> Cow<'_, str> {
 }
 
 /// gRPC services, answering native gRPC.
-pub type Routes = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+pub trait Routes: Send + Sync {
+    /// Answers one call.
+    fn call(&self, request: Request<Body>) -> BoxFuture<'_, Response<Body>>;
+}
+
+impl Routes for axum::Router {
+    fn call(&self, request: Request<Body>) -> BoxFuture<'_, Response<Body>> {
+        self.clone().oneshot(request).map(|answered| answered.unwrap_or_else(|never| match never {})).boxed()
+    }
+}
 
 /// Every RPC wire in front of one set of services.
-#[derive(Clone)]
-pub struct Wires(Arc<Inner>);
-
-struct Inner {
+pub struct Wires {
     grpc: Grpc,
     rest: Rest,
     gathered: Budget,
@@ -179,43 +184,35 @@ impl Wires {
     ///
     /// # Errors
     /// A path template of a table does not parse.
-    pub fn new(routes: Routes, tables: &[&'static [Method]], limits: Limits) -> Result<Self, String> {
+    pub fn new(routes: Arc<dyn Routes>, tables: &'static [&'static [Method]], limits: Limits) -> Result<Self, String> {
         let grpc = Grpc::new(routes, tables, limits);
         let rest = Rest::new(grpc.clone(), tables, limits.json_body)?;
-        Ok(Self(Arc::new(Inner { grpc, rest, gathered: Budget::new(limits.gathered) })))
+        Ok(Self { grpc, rest, gathered: Budget::new(limits.gathered) })
     }
 
-    /// Answers one request of any RPC wire, each in a future of its own size.
-    pub fn call(&self, mut request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
-        let Inner { grpc, gathered, .. } = &*self.0;
-        let content_type = media_type(request.headers()).into_owned();
-        let path = request.uri().path();
-        let method = grpc.method(path);
-        let Spoken { wire, framed, .. } = Spoken::of(path, method, &content_type);
-        if method.is_none_or(|method| method.kind.one_request()) {
-            request = request.map(|body| gathered.count(body));
+    /// Answers one request of any RPC wire, by what it speaks, each wire in a future of its own size.
+    pub fn call(&self, spoken: Spoken, mut request: Request<Body>) -> BoxFuture<'_, Response<Body>> {
+        if spoken.method.is_none_or(|method| method.kind.one_request()) {
+            request = request.map(|body| self.gathered.count(body));
         }
-        if !framed {
+        if !spoken.framed {
             // What is sent is made of what is read; of what is in envelopes, who encodes it says so.
             request.extensions_mut().remove::<Outlet>();
         }
-        match wire {
-            Wire::Grpc => match grpc::codec(&content_type) {
-                Some(codec) => grpc.clone().call(codec, request).boxed(),
+        let content_type = media_type(request.headers());
+        if let Wire::Grpc = spoken.wire {
+            return match grpc::codec(&content_type) {
+                Some(codec) => self.grpc.call(codec, request).boxed(),
                 None => ready(grpc::unsupported_type(&content_type)).boxed(),
-            },
-            Wire::GrpcWeb => {
-                let grpc = grpc.clone();
-                async move { grpc_web::call(grpc, &content_type, request).await }.boxed()
-            }
+            };
+        }
+        let content_type = content_type.into_owned();
+        match spoken.wire {
+            Wire::GrpcWeb => async move { grpc_web::call(&self.grpc, &content_type, request).await }.boxed(),
             Wire::Connect => {
-                let grpc = grpc.clone();
-                async move { connect::call(grpc, &content_type, request).await }.boxed()
+                async move { connect::call(&self.grpc, spoken.method, &content_type, request).await }.boxed()
             }
-            Wire::Rest | Wire::Bytes | Wire::Page => {
-                let inner = Arc::clone(&self.0);
-                async move { inner.rest.call(&content_type, request).await }.boxed()
-            }
+            _ => async move { self.rest.call(&content_type, request).await }.boxed(),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 mod service;
 
-use futures::FutureExt as _;
+use std::sync::Arc;
+
 use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
 use tower::service_fn;
 use wirephoto::guard::{self, Access, Answers, Origins, Policy};
-use wirephoto::wire::{Limits, Routes, Wires};
+use wirephoto::wire::{Limits, Wires};
 
 use proto::conformance_service_server::ConformanceServiceServer;
 use wirephoto::wire::method::Method;
@@ -35,8 +36,11 @@ pub fn wires(limits: Limits) -> impl Answers {
         .send_compressed(Deflate)
         .max_decoding_message_size(limits.message);
     let routes = tonic::service::Routes::new(service).prepare().into_axum_router();
-    let wires = Wires::new(Routes::new(routes), TABLES, limits).unwrap();
-    let all = service_fn(move |request| wires.clone().call(request).map(Ok));
+    let wires = Arc::new(Wires::new(Arc::new(routes), TABLES, limits).unwrap());
+    let all = service_fn(move |request| {
+        let wires = Arc::clone(&wires);
+        async move { Ok(wires.call(guard::spoken(&request), request).await) }
+    });
     let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
     guard::around(all, policy, TABLES)
 }

@@ -1,12 +1,15 @@
 //! An RPC of another proto, with its annotation, is on every wire with no code for it: only the service is written here.
 
+use std::sync::Arc;
+
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
 use http::Request;
 use serde_json::{Value, json};
 use tonic::{Response, Status};
 use wirephoto::guard::{self, Access, Origins, Policy};
-use wirephoto::wire::{Limits, Routes, Wires};
+use wirephoto::wire::method::Method;
+use wirephoto::wire::{Limits, Wires};
 
 use proto::library::v1 as pb;
 use proto::library::v1::library_service_client::LibraryServiceClient;
@@ -100,11 +103,13 @@ impl LibraryService for Library {
 
 /// The same stack of wires, over another service.
 pub async fn start() -> String {
+    const TABLES: &[&[Method]] = &[pb::table::LIBRARY_SERVICE];
     let routes = tonic::service::Routes::new(LibraryServiceServer::new(Library)).prepare().into_axum_router();
-    let wires = Wires::new(Routes::new(routes), &[pb::table::LIBRARY_SERVICE], Limits::default()).unwrap();
-    let router = axum::Router::new().fallback(move |request: Request<_>| wires.clone().call(request));
+    let wires = Wires::new(Arc::new(routes), TABLES, Limits::default()).unwrap();
+    let wires = Arc::new(wires);
+    let router = axum::Router::new()
+        .fallback(async move |request: Request<_>| wires.call(guard::spoken(&request), request).await);
     let policy = Policy { origins: Origins::new(Vec::new(), true), anonymous: Access::Write };
-    const TABLES: &[&[wirephoto::wire::method::Method]] = &[pb::table::LIBRARY_SERVICE];
     format!("http://{}", listen(guard::around(router, policy, TABLES)).await)
 }
 

@@ -58,9 +58,13 @@ impl Form {
     }
 }
 
-/// Answers one call. `content_type` has no parameters.
-pub async fn call(grpc: Grpc, content_type: &str, request: Request<Body>) -> Response<Body> {
-    let method = grpc.method(request.uri().path());
+/// Answers one call of `method`, if the tables have it. `content_type` has no parameters.
+pub async fn call(
+    grpc: &Grpc,
+    method: Option<&'static Method>,
+    content_type: &str,
+    request: Request<Body>,
+) -> Response<Body> {
     let gettable = method.is_some_and(|method| method.no_side_effects && method.kind == Kind::Unary);
     if request.method() == HttpMethod::GET && gettable {
         return unary::get(grpc, request).await;

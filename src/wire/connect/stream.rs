@@ -27,7 +27,7 @@ const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("connect-accept-enco
 const END_STREAM: u8 = 2;
 
 /// Answers one call.
-pub(super) async fn call(grpc: Grpc, codec: Codec, request: Request<Body>) -> Response<Body> {
+pub(super) async fn call(grpc: &Grpc, codec: Codec, request: Request<Body>) -> Response<Body> {
     let answer = async {
         check_version(request.headers())?;
         let (parts, body) = request.into_parts();

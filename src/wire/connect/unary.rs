@@ -24,7 +24,7 @@ const TRAILER: &str = "trailer-";
 const WORTH_JOINING: usize = 8 << 10;
 
 /// Answers one POST.
-pub(super) async fn post(grpc: Grpc, codec: Codec, request: Request<Body>) -> Response<Body> {
+pub(super) async fn post(grpc: &Grpc, codec: Codec, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let answer = async {
         check_version(&parts.headers)?;
@@ -37,7 +37,7 @@ pub(super) async fn post(grpc: Grpc, codec: Codec, request: Request<Body>) -> Re
 }
 
 /// Answers one GET of a method without side effects.
-pub(super) async fn get(grpc: Grpc, request: Request<Body>) -> Response<Body> {
+pub(super) async fn get(grpc: &Grpc, request: Request<Body>) -> Response<Body> {
     let (parts, _) = request.into_parts();
     let answer = async {
         check_version(&parts.headers)?;
@@ -114,7 +114,7 @@ fn enveloped(flags: u8, pieces: Vec<Bytes>) -> Body {
 }
 
 async fn call(
-    grpc: Grpc,
+    grpc: &Grpc,
     codec: Codec,
     encoding: Option<HeaderValue>,
     message: Vec<Bytes>,

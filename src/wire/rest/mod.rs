@@ -141,7 +141,7 @@ impl Rest {
         *call.uri_mut() = Uri::from_static(route.method.path);
         *call.headers_mut() = of_request(&parts.headers);
         *call.extensions_mut() = parts.extensions;
-        let mut reply = Reply::new(self.grpc.clone().call(Codec::Proto, call).await);
+        let mut reply = Reply::new(self.grpc.call(Codec::Proto, call).await);
 
         if route.method.kind.one_response() {
             let response = match reply.only_message().await {
