@@ -37,6 +37,11 @@ impl Payload {
         Self { front: Bytes::new(), bytes, mapped }
     }
 
+    /// Whether the kernel alone may read where they are.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.mapped.is_some()
+    }
+
     /// Few bytes that are no map, which are copied sooner than sent by themselves.
     pub(crate) fn into_few(self) -> Result<Bytes, Self> {
         let few = self.mapped.is_none() && self.front.is_empty() && self.bytes.len() < WORTH_KEEPING;

@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::frames;
+use super::join::longer;
 use crate::io::Payload;
 
 /// What a connection has before its client says more.
@@ -230,13 +231,7 @@ impl<B: Body<Data = Payload>> Body for Gated<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
-        let held = self.pass.held.as_ref().map_or(0, Payload::remaining) as u64;
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper + held);
-        }
-        hint.set_lower(hint.lower() + held);
-        hint
+        longer(self.body.size_hint(), self.pass.held.as_ref())
     }
 }
 

@@ -11,14 +11,16 @@ use crate::io::{Outlet, Payload};
 /// Bytes of small pieces that are joined, about.
 const ENOUGH: usize = 2 << 10;
 
+type Next<E> = Poll<Option<Result<Frame<Payload>, E>>>;
+
 pin_project_lite::pin_project! {
     /// An answer's body in fewer pieces. None waits for another: those go together that are there.
     pub(super) struct Joined<B: Body> {
         #[pin]
         body: B,
         outlet: Option<Outlet>,
-        // What ended the pieces before it.
-        next: Option<Option<Result<Frame<Bytes>, B::Error>>>,
+        // What came and did not go with the pieces before it.
+        next: Option<Option<Result<Frame<Payload>, B::Error>>>,
     }
 }
 
@@ -33,33 +35,32 @@ impl<B: Body<Data = Bytes>> Body for Joined<B> {
     type Data = Payload;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Payload>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<B::Error> {
         let mut this = self.project();
-        let given = |payload| Poll::Ready(Some(Ok(Frame::data(payload))));
+        let outlet = this.outlet.as_ref();
+        let lend = |data| match outlet {
+            Some(outlet) => Payload::lent(data, outlet),
+            None => data.into(),
+        };
         let mut front = Bytes::new();
         loop {
             let next = match this.next.take() {
                 Some(next) => Poll::Ready(next),
-                None => this.body.as_mut().poll_frame(cx),
+                None => this.body.as_mut().poll_frame(cx).map_ok(|frame| frame.map_data(&lend)),
             };
-            let data = match next {
-                Poll::Ready(Some(Ok(frame))) if frame.is_data() => frame.into_data().unwrap_or_default(),
-                next if front.is_empty() => return next.map_ok(|frame| frame.map_data(Payload::from)),
-                next => {
+            match in_memory(next) {
+                Ok(data) => match data.into_few() {
+                    Ok(few) => front = joined(front, few),
+                    Err(data) => return given(data.behind(front)),
+                },
+                Err(next) if front.is_empty() => return next,
+                Err(next) => {
                     if let Poll::Ready(next) = next {
                         *this.next = Some(next);
                     }
                     return given(front.into());
                 }
-            };
-            let payload = match this.outlet {
-                Some(outlet) => Payload::lent(data, outlet),
-                None => data.into(),
-            };
-            front = match payload.into_few() {
-                Ok(few) => joined(front, few),
-                Err(payload) => return given(payload.behind(front)),
-            };
+            }
             if front.len() >= ENOUGH || this.body.is_end_stream() {
                 return given(front.into());
             }
@@ -74,7 +75,36 @@ impl<B: Body<Data = Bytes>> Body for Joined<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.next {
+            Some(Some(Ok(frame))) => longer(self.body.size_hint(), frame.data_ref()),
+            _ => self.body.size_hint(),
+        }
+    }
+}
+
+/// What is to come, with what a body gave that is not given on.
+pub(super) fn longer(mut hint: SizeHint, kept: Option<&Payload>) -> SizeHint {
+    let kept = kept.map_or(0, Payload::remaining) as u64;
+    if let Some(upper) = hint.upper() {
+        hint.set_upper(upper + kept);
+    }
+    hint.set_lower(hint.lower() + kept);
+    hint
+}
+
+fn given<E>(data: Payload) -> Next<E> {
+    Poll::Ready(Some(Ok(Frame::data(data))))
+}
+
+/// Data that others may share a frame with. Those of a map begin with it, so that its pages are sent whole.
+fn in_memory<E>(next: Next<E>) -> Result<Payload, Next<E>> {
+    match next {
+        Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+            Ok(data) if data.is_mapped() => Err(given(data)),
+            Ok(data) => Ok(data),
+            Err(trailers) => Err(Poll::Ready(Some(Ok(trailers)))),
+        },
+        next => Err(next),
     }
 }
 
@@ -160,10 +190,10 @@ mod tests {
         assert!(body.is_end_stream() && body.frame().await.is_none());
     }
 
-    /// User code never reads a map: its last bytes are not copied to what is before or behind them.
+    /// User code never reads a map; and where its pages begin, a frame does.
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn few_bytes_of_a_file_stay_in_it() {
+    async fn bytes_of_a_file_go_by_themselves() {
         const PIECE: u64 = 1 << 20;
         let file = tempfile::tempfile().unwrap();
         file.set_len(PIECE + 100).unwrap();
@@ -173,9 +203,10 @@ mod tests {
         let around = || stream::iter([Ok(Frame::data(Bytes::from_static(b"head")))]);
         let body = StreamBody::new(around().chain(sent).chain(around()).boxed());
         let mut body = Joined::new(body, Some(outlet));
-        for (len, in_memory) in [(PIECE as usize + 4, false), (100, false), (4, true)] {
+        // The second came with the first, and is to come still.
+        for (len, mapped, known) in [(4, false, PIECE), (PIECE as usize, true, 0), (100, true, 0), (4, false, 0)] {
             let payload = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert_eq!((payload.remaining(), payload.into_few().is_ok()), (len, in_memory));
+            assert_eq!((payload.remaining(), payload.is_mapped(), body.size_hint().lower()), (len, mapped, known));
         }
         assert!(body.frame().await.is_none());
     }
