@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -38,9 +39,10 @@ where
 {
     /// Serves one connection until it ends, or the server's phase says so.
     pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, phase: watch::Receiver<Phase>) {
-        let mut cut = phase.clone();
+        let mut told = phase.clone();
+        let mut cut = apart(told.wait_for(|phase| *phase == Phase::Cut));
         tokio::select! {
-            _ = cut.wait_for(|phase| *phase == Phase::Cut) => {}
+            _ = cut.next() => {}
             () = self.converse(stream, peer, phase) => {}
         }
     }
@@ -90,17 +92,21 @@ where
         });
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(Watched::new(stream, gate, outlet)), service));
-        let mut age = pin!(sleep(jittered(self.limits.age)));
         // Until its first request is known, a connection told to close would drop what is on its way.
         let told = async {
             let _ = phase.changed().await;
             activity.begun(self.limits.pause).await;
         };
+        let mut leave = apart(async {
+            tokio::select! {
+                () = told => Duration::MAX,
+                () = sleep(jittered(self.limits.age)) => self.limits.grace,
+                () = activity.idle(self.limits.idle) => self.limits.headers,
+            }
+        });
         let grace = tokio::select! {
             ended = connection.as_mut() => return report(peer, ended),
-            () = told => Duration::MAX,
-            () = &mut age => self.limits.grace,
-            () = activity.idle(self.limits.idle) => self.limits.headers,
+            Some(grace) = leave.next() => grace,
         };
         connection.as_mut().graceful_shutdown();
         match timeout(grace, connection.as_mut()).await {
@@ -124,6 +130,11 @@ where
             .keep_alive_timeout(self.limits.pong);
         builder
     }
+}
+
+/// A future that is polled when it was woken itself, and not whenever its task is: each request wakes a connection.
+fn apart<F: Future>(future: F) -> FuturesUnordered<F> {
+    FuturesUnordered::from_iter([future])
 }
 
 /// As HTTP/2 counts them (RFC 9113 section 6.5.2), which holds its own to the same limit.

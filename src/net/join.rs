@@ -38,7 +38,7 @@ impl<B: Body<Data = Bytes>> Body for Joined<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<B::Error> {
         let mut this = self.project();
         let outlet = this.outlet.as_ref();
-        let lend = |data| match outlet {
+        let lend = move |data| match outlet {
             Some(outlet) => Payload::lent(data, outlet),
             None => data.into(),
         };
@@ -46,7 +46,7 @@ impl<B: Body<Data = Bytes>> Body for Joined<B> {
         loop {
             let next = match this.next.take() {
                 Some(next) => Poll::Ready(next),
-                None => this.body.as_mut().poll_frame(cx).map_ok(|frame| frame.map_data(&lend)),
+                None => this.body.as_mut().poll_frame(cx).map_ok(|frame| frame.map_data(lend)),
             };
             match in_memory(next) {
                 Ok(data) => match data.into_few() {
