@@ -51,9 +51,12 @@ where
     let mut entry = Entry::new(&mut request, spoken.wire, span.clone());
 
     let mut response = answer(request).instrument(span).await;
-    response.headers_mut().insert(X_REQUEST_ID, id);
-    if let Some(traceparent) = traceparent {
-        response.headers_mut().insert(TRACEPARENT, traceparent);
+    for (name, value) in [(X_REQUEST_ID, Some(id)), (TRACEPARENT, traceparent)] {
+        if let Some(mut value) = value {
+            // No other answer has it: it takes no place in HTTP/2's table of fields (RFC 7541, section 6.2.3).
+            value.set_sensitive(true);
+            response.headers_mut().insert(name, value);
+        }
     }
     entry.status = response.status().as_u16();
     entry.grpc_status = grpc_status(response.headers());
