@@ -1,7 +1,8 @@
 //! Connections: accept, TLS, HTTP/1.1 and HTTP/2 on one port, drain.
 //!
-//! `frames` follows what a client sends on an HTTP/2 connection, `conduct` judges it, `gate` counts its window, `cut` gives it
-//! frames as large as it takes; `watched` puts them around the socket. `threads` is where connections live.
+//! `frames` follows what a client sends on an HTTP/2 connection, `conduct` judges it, `gate` counts its window, `join` and `cut`
+//! make its frames neither smaller than they need be nor larger than it takes; `watched` puts them around the socket. `threads`
+//! is where connections live.
 
 mod body;
 mod conduct;
