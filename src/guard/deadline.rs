@@ -28,19 +28,19 @@ pub(super) fn of(request: &Request, wire: Wire, unbounded: bool) -> Result<Optio
     if asked.is_none() && unbounded {
         return Ok(None);
     }
-    if asked.is_some_and(|asked| asked.is_zero()) {
-        return Err(deadline::passed());
-    }
     Ok(Some(Deadline(Instant::now() + asked.unwrap_or(DEFAULT).min(MAXIMUM))))
 }
 
-/// Runs the request until its deadline; none where that passes before the answer begins.
+/// Runs the request until its deadline; none when that passed before the answer began.
 pub(super) async fn run(
     wire: Wire,
     deadline: Deadline,
     mut request: Request,
     inner: impl Answers,
 ) -> Option<Response<Body>> {
+    if deadline.0 <= Instant::now() {
+        return None;
+    }
     request.extensions_mut().insert(deadline);
     let Ok(response) = timeout_at(deadline.0, inner.oneshot(request)).await.ok()?;
     Some(match wire {

@@ -50,6 +50,7 @@ impl Payload {
 
     /// The same with `front`, which is no map, before it.
     pub(crate) fn behind(self, front: Bytes) -> Self {
+        debug_assert!(self.front.is_empty(), "one thing goes before it");
         Self { front, ..self }
     }
 

@@ -242,7 +242,6 @@ mod tests {
     use http_body_util::{BodyExt as _, Full};
 
     use super::super::join::Joined;
-
     use super::*;
 
     const MIB: usize = 1 << 20;

@@ -15,6 +15,8 @@ type Next<E> = Poll<Option<Result<Frame<Payload>, E>>>;
 
 pin_project_lite::pin_project! {
     /// An answer's body in fewer pieces. None waits for another: those go together that are there.
+    ///
+    /// Without an outlet they are as the body gives them: HTTP/1.1 has no frames, and nothing tells there what is mapped.
     pub(super) struct Joined<B: Body> {
         #[pin]
         body: B,
@@ -37,16 +39,16 @@ impl<B: Body<Data = Bytes>> Body for Joined<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<B::Error> {
         let mut this = self.project();
-        let outlet = this.outlet.as_ref();
-        let lend = move |data| match outlet {
-            Some(outlet) => Payload::lent(data, outlet),
-            None => data.into(),
+        let Some(outlet) = this.outlet else {
+            return this.body.poll_frame(cx).map_ok(|frame| frame.map_data(Payload::from));
         };
         let mut front = Bytes::new();
         loop {
             let next = match this.next.take() {
                 Some(next) => Poll::Ready(next),
-                None => this.body.as_mut().poll_frame(cx).map_ok(|frame| frame.map_data(lend)),
+                None => {
+                    this.body.as_mut().poll_frame(cx).map_ok(|frame| frame.map_data(|data| Payload::lent(data, outlet)))
+                }
             };
             match in_memory(next) {
                 Ok(data) => match data.into_few() {
@@ -180,14 +182,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_known_end_is_told_with_the_last_piece() {
+        let outlet = Some(Outlet::default());
         let full = http_body_util::Full::new(Bytes::from_static(b"all"));
-        let mut body = Joined::new(full, None);
+        let mut body = Joined::new(full, outlet.clone());
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().remaining(), 3);
         assert!(body.is_end_stream());
         // Of this one it is known once it was asked for more.
-        let mut body = Joined::new(StreamBody::new(stream::iter([piece(3)])), None);
+        let mut body = Joined::new(StreamBody::new(stream::iter([piece(3)])), outlet);
         body.frame().await.unwrap().unwrap();
         assert!(body.is_end_stream() && body.frame().await.is_none());
+    }
+
+    /// Bytes of a map among them are not told from others there, and user code may not read those.
+    #[tokio::test]
+    async fn without_an_outlet_pieces_stay_as_they_are() {
+        let pieces = [10, 100, LARGE, 20].map(|len| Bytes::from(vec![7; len]));
+        let steps = pieces.clone().map(|piece| Ok::<_, &str>(Frame::data(piece)));
+        let mut body = Joined::new(StreamBody::new(stream::iter(steps)), None);
+        for piece in pieces {
+            let given = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!((given.chunk().as_ptr(), given.remaining()), (piece.as_ptr(), piece.len()));
+        }
+        assert!(body.frame().await.is_none());
     }
 
     /// User code never reads a map; and where its pages begin, a frame does.

@@ -63,7 +63,7 @@ impl Blob {
         }
     }
 
-    /// Opens what nobody read lately, and keeps it.
+    /// Opens what is not at hand.
     async fn fetch(store: &Inner, key: &StorageKey, size: u64, small: bool) -> Result<Option<Self>> {
         let path = key.path().map_err(Error::internal)?;
         let head = matches!(store.place, Place::Shared) && !small;

@@ -1,4 +1,5 @@
-//! Messages that are gathered whole before they are answered: all of them together have a bound.
+//! Messages that are gathered whole before they are answered: all of them together have a bound, but for the first bytes of
+//! each.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Detail, Error, Reason};
 
-/// The first bytes of each request, which do not count: what is kept for it anyway is as much.
-const FREE: usize = 4 << 10;
+/// The first bytes of each request, which do not count: its header fields may be many times as much.
+const FREE: usize = 1 << 10;
 
 /// Bytes that may be gathered at once, over all requests.
 #[derive(Debug, Clone)]

@@ -167,7 +167,7 @@ pub struct Limits {
     pub message: usize,
     /// A JSON request body.
     pub json_body: usize,
-    /// All request messages together that are gathered whole before they are answered.
+    /// All request messages together that are gathered whole before they are answered, but for the first KiB of each.
     pub gathered: usize,
 }
 
