@@ -278,6 +278,7 @@ impl Core {
                 return Ok(known);
             }
         }
+        // In a box, which what is in memory has no need of.
         let found = Box::pin(self.manifests.read(id)).await?;
         Ok(found.map(|(manifest, version)| (Arc::new(manifest), version)))
     }

@@ -26,7 +26,7 @@ pub(crate) use gather::Gathering;
 #[cfg(target_os = "linux")]
 pub(crate) use lend::lent;
 pub(crate) use memory::{bound_arenas, give_back};
-pub(crate) use outlet::Outlet;
+pub(crate) use outlet::{Outlet, WORTH_KEEPING};
 pub(crate) use payload::Payload;
 pub(crate) use shared::SharedFile;
 pub(crate) use socket::Socket;

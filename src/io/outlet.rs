@@ -144,10 +144,11 @@ impl Outlet {
 
     /// The same bytes, which can be claimed for as long as they, or any part of them, live; and where in which file they are, if
     /// they are mapped.
-    pub(super) fn lend(&self, bytes: Bytes) -> (Bytes, Option<(Arc<Origin>, u64)>) {
+    pub(super) fn lend(&self, bytes: Bytes) -> Claim {
         let file = self.loans().file_of(&bytes);
         // A map is lent already, and only there; memory may be another's loan, which may end before this one.
-        if file.is_some() || bytes.len() < WORTH_KEEPING { (bytes, file) } else { (self.enter(bytes.into()), None) }
+        let stay = file.is_some() || bytes.len() < WORTH_KEEPING;
+        Claim { bytes: if stay { bytes } else { self.enter(bytes.into()) }, file }
     }
 
     /// The same bytes, which are the map of a file from this offset on.
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn only_what_is_lent_is_claimed() {
         let outlet = Outlet::default();
-        let mut lent = outlet.lend(large(1)).0;
+        let mut lent = outlet.lend(large(1)).bytes;
         assert_eq!(claim(&outlet, &lent).unwrap().as_ptr(), lent.as_ptr());
         let end = lent.split_off(WORTH_KEEPING);
         drop(lent);
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn a_loan_ends_with_its_last_slice_and_a_claim_outlives_it() {
         let outlet = Outlet::default();
-        let (one, two) = (outlet.lend(large(1)).0, outlet.lend(large(2)).0);
+        let (one, two) = (outlet.lend(large(1)).bytes, outlet.lend(large(2)).bytes);
         let kept = claim(&outlet, &one).unwrap();
         let part = one.slice(WORTH_KEEPING..);
         drop(one);
@@ -272,7 +273,7 @@ mod tests {
     fn what_is_lent_twice_is_claimed_until_both_have_ended() {
         let outlet = Outlet::default();
         let bytes = large(7);
-        let (one, two) = (outlet.lend(bytes.clone()).0, outlet.lend(bytes.clone()).0);
+        let (one, two) = (outlet.lend(bytes.clone()).bytes, outlet.lend(bytes.clone()).bytes);
         drop(one);
         assert_eq!(claim(&outlet, &two).unwrap(), bytes);
         drop(two);
@@ -284,7 +285,7 @@ mod tests {
         let outlet = Outlet::default();
         let origin = origin();
         let lent = outlet.lend_map(large(3), origin, 1000);
-        let (again, file) = outlet.lend(lent.slice(WORTH_KEEPING..));
+        let Claim { bytes: again, file } = outlet.lend(lent.slice(WORTH_KEEPING..));
         assert_eq!((outlet.loans().all.len(), file.unwrap().1), (1, 1000 + WORTH_KEEPING as u64));
         drop(lent);
         assert_eq!(outlet.claim(&again).unwrap().file.unwrap().1, 1000 + WORTH_KEEPING as u64);

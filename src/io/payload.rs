@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Buf, Bytes};
 
 use super::file;
-use super::outlet::{Origin, Outlet, WORTH_KEEPING};
+use super::outlet::{Claim, Origin, Outlet, WORTH_KEEPING};
 
 /// Bytes that are copied at a time: HTTP/2 libraries copy what shares a frame's first 256 bytes.
 const GLANCE: usize = 256;
 
 /// Bytes that can be looked at although the kernel alone may read where they are, and what goes before them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Payload {
     front: Bytes,
     bytes: Bytes,
@@ -32,7 +32,7 @@ struct Mapped {
 impl Payload {
     /// These bytes, lent at `outlet`.
     pub(crate) fn lent(bytes: Bytes, outlet: &Outlet) -> Self {
-        let (bytes, file) = outlet.lend(bytes);
+        let Claim { bytes, file } = outlet.lend(bytes);
         let mapped = file.map(|(origin, offset)| Mapped::new(outlet.clone(), origin, offset));
         Self { front: Bytes::new(), bytes, mapped }
     }

@@ -15,7 +15,6 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::frames;
-use super::join::longer;
 use crate::io::Payload;
 
 /// What a connection has before its client says more.
@@ -203,27 +202,18 @@ impl<B: Body<Data = Payload>> Body for Gated<B> {
         let this = self.project();
         let mut held = match this.pass.held.take() {
             Some(held) => held,
-            None => match ready!(this.body.poll_frame(cx)).map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) if data.has_remaining() => data,
-                Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Some(Ok(Err(frame))) => return Poll::Ready(Some(Ok(frame))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
+            None => match ready!(this.body.poll_frame(cx)) {
+                Some(Ok(frame)) if frame.is_data() => frame.into_data().unwrap_or_default(),
+                end => return Poll::Ready(end),
             },
         };
-        let len = held.remaining();
-        let Poll::Ready(count) = this.pass.poll_room(len, cx) else {
-            this.pass.held = Some(held);
-            return Poll::Pending;
+        let room = match held.remaining() {
+            0 => Poll::Ready(0),
+            len => this.pass.poll_room(len, cx),
         };
-        let given = if count == len {
-            held
-        } else {
-            let first = held.split_to(count);
-            this.pass.held = Some(held);
-            first
-        };
-        Poll::Ready(Some(Ok(Frame::data(given))))
+        let given = room.map(|count| Some(Ok(Frame::data(held.split_to(count)))));
+        this.pass.held = Some(held).filter(Payload::has_remaining);
+        given
     }
 
     fn is_end_stream(&self) -> bool {
@@ -231,7 +221,7 @@ impl<B: Body<Data = Payload>> Body for Gated<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        longer(self.body.size_hint(), self.pass.held.as_ref())
+        self.body.size_hint() + SizeHint::with_exact(self.pass.held.as_ref().map_or(0, Payload::remaining) as u64)
     }
 }
 

@@ -6,10 +6,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::io::{Outlet, Payload};
-
-/// Bytes of small pieces that are joined, about.
-const ENOUGH: usize = 2 << 10;
+use crate::io::{Outlet, Payload, WORTH_KEEPING};
 
 type Next<E> = Poll<Option<Result<Frame<Payload>, E>>>;
 
@@ -63,7 +60,7 @@ impl<B: Body<Data = Bytes>> Body for Joined<B> {
                     return given(front.into());
                 }
             }
-            if front.len() >= ENOUGH || this.body.is_end_stream() {
+            if front.len() >= WORTH_KEEPING || this.body.is_end_stream() {
                 return given(front.into());
             }
         }
@@ -77,21 +74,12 @@ impl<B: Body<Data = Bytes>> Body for Joined<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
+        let hint = self.body.size_hint();
         match &self.next {
-            Some(Some(Ok(frame))) => longer(self.body.size_hint(), frame.data_ref()),
-            _ => self.body.size_hint(),
+            Some(Some(Ok(frame))) => hint + SizeHint::with_exact(frame.data_ref().map_or(0, Payload::remaining) as u64),
+            _ => hint,
         }
     }
-}
-
-/// What is to come, with what a body gave that is not given on.
-pub(super) fn longer(mut hint: SizeHint, kept: Option<&Payload>) -> SizeHint {
-    let kept = kept.map_or(0, Payload::remaining) as u64;
-    if let Some(upper) = hint.upper() {
-        hint.set_upper(upper + kept);
-    }
-    hint.set_lower(hint.lower() + kept);
-    hint
 }
 
 fn given<E>(data: Payload) -> Next<E> {
@@ -136,7 +124,7 @@ mod tests {
     }
 
     /// What comes of these, where `None` is a while in which nothing is there: lengths of pieces, `Err` for any other end.
-    async fn given(steps: Vec<Option<Step>>) -> (Vec<Result<usize, String>>, Vec<u8>) {
+    async fn outcome(steps: Vec<Option<Step>>) -> (Vec<Result<usize, String>>, Vec<u8>) {
         let steps = stream::iter(steps).filter_map(async |step| {
             if step.is_none() {
                 tokio::task::yield_now().await;
@@ -176,7 +164,7 @@ mod tests {
         ];
         for (steps, expected) in cases {
             let shown = format!("{steps:?}");
-            assert_eq!(given(steps).await.0, expected, "{shown}");
+            assert_eq!(outcome(steps).await.0, expected, "{shown}");
         }
     }
 
@@ -233,7 +221,7 @@ mod tests {
             let steps = lens.iter().map(|len| len.map(piece)).collect();
             let expected: Vec<u8> = lens.iter().flatten().flat_map(|len| vec![*len as u8; *len]).collect();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let (given, bytes) = runtime.block_on(given(steps));
+            let (given, bytes) = runtime.block_on(outcome(steps));
             prop_assert_eq!(bytes, expected);
             prop_assert!(given.len() <= lens.len());
         }

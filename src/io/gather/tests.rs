@@ -157,7 +157,7 @@ async fn exchange(flow: Flow) -> (Result<(), h2::Error>, usize) {
             let (_, mut respond) = request?;
             let mut stream = respond.send_response(http::Response::new(()), false)?;
             for piece in answer() {
-                stream.send_data(outlet.lend(piece).0, false)?;
+                stream.send_data(outlet.lend(piece).bytes, false)?;
             }
             stream.send_trailers(http::HeaderMap::new())?;
         }
