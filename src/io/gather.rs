@@ -118,7 +118,7 @@ impl<S: Socket> Gathering<S> {
 
     /// Writes without waiting for more: a part of a file is sent from there, and what is around it along with it.
     fn poll_pass(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let of_file = |(at, slice): (usize, &IoSlice<'_>)| Some((at, self.outlet.claim(slice)?.file?));
+        let of_file = |(at, slice): (usize, &IoSlice<'_>)| Some((at, self.outlet.file_of(slice)?));
         let file = slices.iter().enumerate().find_map(of_file);
         if let Some((0, (origin, offset))) = file {
             self.put_off = 0;
@@ -126,8 +126,23 @@ impl<S: Socket> Gathering<S> {
             ready!(self.poll_send(cx))?;
             return self.socket.poll_send_file(cx, &origin.file, offset, slices[0].len());
         }
-        let first = &slices[..file.as_ref().map_or(slices.len(), |(before, _)| *before)];
+        let (first, rest) = slices.split_at(file.as_ref().map_or(slices.len(), |(before, _)| *before));
         let len: usize = first.iter().map(|slice| slice.len()).sum();
+        if let (Some((_, (origin, offset))), [all]) = (&file, rest)
+            && !is_worth_sending(all)
+            && self.len == 0
+            && !self.corked
+        {
+            // A small answer is whole: nothing else is to share its packets.
+            let begun = ready!(self.socket.poll_begin(cx, first))?;
+            if begun < len {
+                return Poll::Ready(Ok(begun));
+            }
+            return match self.socket.poll_send_file(cx, &origin.file, *offset, all.len()) {
+                Poll::Ready(sent) => Poll::Ready(sent.map(|sent| begun + sent)),
+                Poll::Pending => Poll::Ready(Ok(begun)),
+            };
+        }
         if (file.is_some() || self.corked) && len < WORTH_KEEPING {
             first.iter().for_each(|slice| self.take(slice));
             return Poll::Ready(Ok(len));

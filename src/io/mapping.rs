@@ -15,6 +15,9 @@ pub(super) struct Mapping {
 // SAFETY: an address, which any thread may use and unmap.
 #[allow(unsafe_code)]
 unsafe impl Send for Mapping {}
+// SAFETY: as above; what is at the address is the affair of whoever reads it.
+#[allow(unsafe_code)]
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// The first `len` bytes of a file, and not none, to be read.

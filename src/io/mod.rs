@@ -18,6 +18,8 @@ mod payload;
 #[cfg_attr(not(target_os = "linux"), path = "no_pipe.rs")]
 mod pipe;
 mod shared;
+#[cfg_attr(not(target_os = "linux"), path = "no_shelf.rs")]
+mod shelf;
 mod socket;
 
 pub(crate) use cpu::cpu_time;
@@ -29,6 +31,7 @@ pub(crate) use memory::{bound_arenas, give_back};
 pub(crate) use outlet::{Outlet, WORTH_KEEPING};
 pub(crate) use payload::Payload;
 pub(crate) use shared::SharedFile;
+pub(crate) use shelf::{Shelf, Shelved};
 pub(crate) use socket::Socket;
 
 /// As [`pieces`]: sockets send no files here.

@@ -157,6 +157,11 @@ impl Outlet {
         self.enter(Claim { bytes, file: Some((origin, offset)) })
     }
 
+    /// Where in which file a slice of what is lent is, if it is mapped.
+    pub(super) fn file_of(&self, slice: &[u8]) -> Option<(Arc<Origin>, u64)> {
+        self.loans().file_of(slice)
+    }
+
     fn enter(&self, claim: Claim) -> Bytes {
         let bytes = claim.bytes.clone();
         let number = {

@@ -1,9 +1,10 @@
 //! Sockets that may send from a file by themselves.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 #[cfg(target_os = "linux")]
 use std::os::fd::AsFd as _;
+use std::pin::Pin;
 #[cfg(target_os = "linux")]
 use std::task::ready;
 use std::task::{Context, Poll};
@@ -33,6 +34,11 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     ) -> Poll<io::Result<usize>> {
         let _ = (cx, file, offset, count);
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// As [`AsyncWrite::poll_write_vectored`], of what shares its packets with more that follows at once.
+    fn poll_begin(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write_vectored(cx, slices)
     }
 
     /// Sends what a pipe holds, as much as it takes now.
@@ -68,6 +74,11 @@ impl Socket for TcpStream {
         count: usize,
     ) -> Poll<io::Result<usize>> {
         poll_send(self, cx, || send_file(self, file, offset, count))
+    }
+
+    fn poll_begin(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let socket = socket2::SockRef::from(&*self);
+        poll_send(self, cx, || socket.send_vectored_with_flags(slices, libc::MSG_MORE | libc::MSG_NOSIGNAL))
     }
 
     fn poll_send_pipe(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {

@@ -72,12 +72,14 @@ fn wrong() -> Error {
 
 /// These bytes of the image for a request, by way of its outlet if it has one.
 pub(super) fn part(blob: &Blob, range: Range<u64>, request: &Parts) -> Body {
-    if let Some(bytes) = blob.at_hand(&range) {
+    let outlet = request.extensions.get::<Outlet>();
+    let shared = request.version == Version::HTTP_2;
+    // Streams share the writes of their connection: few bytes of each are copied sooner.
+    if let Some(bytes) = blob.at_hand(&range, outlet.filter(|_| !shared)) {
         return Body::from(bytes);
     }
     let remaining = range.end.saturating_sub(range.start);
-    let piece = if request.version == Version::HTTP_2 { PIECE_OF_A_STREAM } else { PIECE };
-    let outlet = request.extensions.get::<Outlet>();
+    let piece = if shared { PIECE_OF_A_STREAM } else { PIECE };
     Body::new(Exact { pieces: blob.send(range, piece, outlet), remaining })
 }
 

@@ -14,7 +14,7 @@ use super::failure::{Doing, data_loss, told, told_io};
 use super::key::StorageKey;
 use super::{Inner, Place};
 use crate::error::{Error, Reason, Result};
-use crate::io::{FileReader, Outlet, SharedFile, lent, pieces};
+use crate::io::{FileReader, Outlet, SharedFile, Shelved, lent, pieces};
 
 /// Bytes a parser has at hand at a time.
 const WINDOW: usize = 64 * 1024;
@@ -48,7 +48,7 @@ pub struct Blob {
 #[derive(Debug, Clone)]
 enum Source {
     File(Arc<SharedFile>),
-    Memory(Bytes),
+    Memory(Shelved),
     Cloud(Arc<dyn ObjectStore>, Path),
 }
 
@@ -92,10 +92,11 @@ impl Blob {
                 if bytes.len() as u64 != size {
                     return Err(data_loss().caused_by(format!("{path} has {} bytes, not {size}", bytes.len())));
                 }
+                let kept = if small { store.shelf.keep(bytes) } else { bytes.into() };
                 if small {
-                    store.small.keep(key.as_str(), bytes.clone(), SMALL_WEIGHT + size);
+                    store.small.keep(key.as_str(), kept.clone(), SMALL_WEIGHT + size);
                 }
-                Source::Memory(bytes)
+                Source::Memory(kept)
             }
         };
         Ok(Some(Self { size, source }))
@@ -106,12 +107,15 @@ impl Blob {
         self.size
     }
 
-    /// The bytes of `range`, if they are in memory and few.
-    pub(crate) fn at_hand(&self, range: &Range<u64>) -> Option<Bytes> {
-        let Source::Memory(bytes) = &self.source else { return None };
+    /// The bytes of `range`, if they are in memory and few; to be sent from there by the socket of `outlet`, if there is one.
+    pub(crate) fn at_hand(&self, range: &Range<u64>, outlet: Option<&Outlet>) -> Option<Bytes> {
+        let Source::Memory(kept) = &self.source else { return None };
         let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
-        let few = range.start <= range.end && range.len() <= PIECE && range.end <= bytes.len();
-        few.then(|| bytes.slice(range))
+        let few = range.start <= range.end && range.len() <= PIECE && range.end <= kept.bytes().len();
+        few.then(|| match outlet {
+            Some(outlet) => kept.lend(range, outlet),
+            None => kept.bytes().slice(range),
+        })
     }
 
     /// Exactly the bytes of `range`, in pieces.
@@ -147,8 +151,8 @@ impl Blob {
             .map_err(|error| told_io(error, Doing::Reading))
             .boxed(),
             // Ranges were checked against `size`, which is the length of these bytes.
-            Source::Memory(bytes) => {
-                let bytes = bytes.slice(range.start as usize..range.end as usize);
+            Source::Memory(kept) => {
+                let bytes = kept.bytes().slice(range.start as usize..range.end as usize);
                 return stream::iter(in_pieces(bytes, piece).map(Ok)).boxed();
             }
             Source::Cloud(objects, path) => ranged(objects.clone(), path.clone(), range, piece),
@@ -163,7 +167,7 @@ impl Blob {
     pub fn reader(&self) -> BlobReader {
         let source: Box<dyn ReadSeek> = match &self.source {
             Source::File(file) => Box::new(FileReader::new(file.clone())),
-            Source::Memory(bytes) => Box::new(Cursor::new(bytes.clone())),
+            Source::Memory(kept) => Box::new(Cursor::new(kept.bytes().clone())),
             Source::Cloud(objects, path) => Box::new(CloudReader {
                 objects: objects.clone(),
                 path: path.clone(),

@@ -27,7 +27,7 @@ use recent::Recent;
 pub(crate) use writer::{BlobWriter, PART, StagedBlob};
 
 use crate::error::{Error, Result};
-use crate::io::SharedFile;
+use crate::io::{SharedFile, Shelf, Shelved};
 
 /// Where images are kept. Cloning gives another handle to the same store.
 #[derive(Debug, Clone)]
@@ -42,7 +42,8 @@ struct Inner {
     /// Ids of the blobs that are being written here and now, or wait for their manifest.
     staged: Mutex<HashSet<String>>,
     /// Blobs in memory, and open files of longer ones.
-    small: Recent<Bytes>,
+    small: Recent<Shelved>,
+    shelf: Shelf,
     files: Recent<Arc<SharedFile>>,
 }
 
@@ -87,7 +88,8 @@ impl Store {
 
     pub(crate) fn over(objects: Arc<dyn ObjectStore>, place: Place) -> Self {
         let (small, files) = (Recent::new(blob::SMALL_ROOM), Recent::new(blob::FILE_ROOM));
-        Self { inner: Arc::new(Inner { objects, place, staged: Mutex::default(), small, files }) }
+        let (staged, shelf) = (Mutex::default(), Shelf::default());
+        Self { inner: Arc::new(Inner { objects, place, staged, small, shelf, files }) }
     }
 
     #[cfg(test)]

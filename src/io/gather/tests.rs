@@ -12,7 +12,7 @@ use crate::io::SharedFile;
 use crate::io::file::tests::file_of;
 use crate::io::outlet::{Origin, WORTH_KEEPING};
 #[cfg(target_os = "linux")]
-use crate::io::{file::tests::shared, map};
+use crate::io::{Shelf, file::tests::shared, map};
 
 /// What a socket does to the bytes that are written to it.
 #[derive(Debug, Clone, Copy)]
@@ -200,15 +200,16 @@ async fn bytes_arrive_however_slowly_they_are_taken() {
     }
 }
 
-/// Bytes of the file that is sent in chunks.
-const CHUNKS: u64 = 3000;
+/// Bytes of the file that is sent in parts.
+const PARTS: u64 = 3000;
 
-/// Two chunks of a file as HTTP/1.1 writes them, and what the client got, with the bytes that the server sent.
-async fn chunks(flow: Flow) -> (io::Result<()>, Vec<u8>, usize) {
+/// Two parts of a file as HTTP/1.1 writes them, with `end` behind each, and what the client got, with the bytes that the server
+/// sent.
+async fn parts(flow: Flow, end: &'static [u8]) -> (io::Result<()>, Vec<u8>, usize) {
     let (mut near, far) = tokio::io::duplex(1 << 16);
     let sent = Arc::new(AtomicUsize::new(0));
     let outlet = Outlet::default();
-    let (file, content) = file_of(CHUNKS);
+    let (file, content) = file_of(PARTS);
     // In memory is something else: what comes out was read from the file.
     let file = SharedFile::new(file.into_file(), content.len() as u64);
     let map = outlet.lend_map(vec![255; content.len()].into(), Arc::new(Origin::new(Arc::new(file))), 0);
@@ -216,8 +217,8 @@ async fn chunks(flow: Flow) -> (io::Result<()>, Vec<u8>, usize) {
     let mut socket = Gathering::new(faucet, outlet);
     let server = tokio::spawn(async move {
         for part in [map.slice(..2500), map.slice(2500..)] {
-            let mut slices = [&b"a head"[..], &part, b"\r\n"].map(IoSlice::new);
-            let mut slices = &mut slices[..];
+            let mut slices = [&b"a head"[..], &part, end].map(IoSlice::new);
+            let mut slices = if end.is_empty() { &mut slices[..2] } else { &mut slices[..] };
             while !slices.is_empty() {
                 let count = socket.write_vectored(slices).await?;
                 IoSlice::advance_slices(&mut slices, count);
@@ -235,19 +236,22 @@ async fn chunks(flow: Flow) -> (io::Result<()>, Vec<u8>, usize) {
 
 #[tokio::test]
 async fn what_is_around_a_file_arrives_in_its_order() {
-    let (outcome, expected, total) = chunks(Flow::Free).await;
-    outcome.unwrap();
-    let (_, content) = file_of(CHUNKS);
-    let whole = [b"a head", &content[..2500], b"\r\n", b"a head", &content[2500..], b"\r\n"].concat();
-    assert!(expected == whole && total == whole.len());
-    for flow in (1..total).map(Flow::Stall).chain((1..40).map(Flow::Trickle)) {
-        let (outcome, got, _) = chunks(flow).await;
+    let (_, content) = file_of(PARTS);
+    // A chunk has an end; a whole answer has none, and goes another way.
+    for end in [&b"\r\n"[..], b""] {
+        let whole = [b"a head", &content[..2500], end, b"a head", &content[2500..], end].concat();
+        let (outcome, expected, total) = parts(Flow::Free, end).await;
         outcome.unwrap();
-        assert!(got == whole, "{flow:?}");
-    }
-    for count in 0..total {
-        let (outcome, got, sent) = chunks(Flow::Cut(count)).await;
-        assert!(outcome.is_err() && sent == count && got == whole[..count], "{count}");
+        assert!(expected == whole && total == whole.len());
+        for flow in (1..total).map(Flow::Stall).chain((1..40).map(Flow::Trickle)) {
+            let (outcome, got, _) = parts(flow, end).await;
+            outcome.unwrap();
+            assert!(got == whole, "{flow:?}");
+        }
+        for count in 0..total {
+            let (outcome, got, sent) = parts(Flow::Cut(count), end).await;
+            assert!(outcome.is_err() && sent == count && got == whole[..count], "{count}");
+        }
     }
 }
 
@@ -392,6 +396,17 @@ impl Socket for Counter {
     fn set_cork(&mut self, cork: bool) {
         self.corked = cork;
     }
+
+    fn poll_send_file(
+        &mut self,
+        _cx: &mut Context<'_>,
+        _file: &File,
+        _offset: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.calls.push(len);
+        Poll::Ready(Ok(len))
+    }
 }
 
 impl AsyncRead for Counter {
@@ -487,6 +502,51 @@ fn before_it_gathers_it_is_the_socket() {
     let mut socket = Gathering::new(Counter::default(), Outlet::default());
     write(&mut socket, &mut cx, b"HTTP/1.1");
     assert_eq!(socket.socket.calls, [8]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_small_answer_is_sent_with_its_head_at_once() {
+    let (waker, woken) = counting_waker();
+    let mut cx = Context::from_waker(&waker);
+    let outlet = Outlet::default();
+    let part = Shelf::default().keep(vec![7; 20_000].into()).lend(0..20_000, &outlet);
+    let mut socket = Gathering::new(Counter::default(), outlet);
+    for answers in 1..=2 {
+        let slices = [IoSlice::new(b"a head"), IoSlice::new(&part)];
+        assert!(matches!(Pin::new(&mut socket).poll_write_vectored(&mut cx, &slices), Poll::Ready(Ok(20_006))));
+        assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
+        assert_eq!((&socket.socket.calls, woken.load(Ordering::Relaxed)), (&[6, 20_000].repeat(answers), 0));
+        assert!(!socket.socket.corked);
+    }
+}
+
+/// A socket refers to memory long after it took it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_a_socket_took_stays_whatever_comes_after_it() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+    let (near, far) = tokio::join!(near, listener.accept());
+    let image = |seed: usize| -> Bytes { (0..20_000).map(|at| ((at + seed) % 251) as u8).collect() };
+    let shelf = Shelf::default();
+    let outlet = Outlet::default();
+    let mut socket = Gathering::new(far.unwrap().0, outlet.clone());
+    let mut expected = Vec::new();
+    for seed in 0..100 {
+        let part = shelf.keep(image(seed)).lend(0..20_000, &outlet);
+        if seed < 5 {
+            let count = socket.write_vectored(&[IoSlice::new(b"a head"), IoSlice::new(&part)]).await.unwrap();
+            assert_eq!(count, 20_006);
+            expected.extend([&b"a head"[..], &part].concat());
+        }
+    }
+    drop((shelf, outlet, socket));
+    let others = Shelf::default();
+    let _others: Vec<_> = (100..500).map(|seed| others.keep(image(seed))).collect();
+    let mut got = Vec::new();
+    near.unwrap().read_to_end(&mut got).await.unwrap();
+    assert!(got == expected);
 }
 
 struct Count(AtomicUsize);
