@@ -16,10 +16,18 @@ use crate::store::Store;
 
 /// What running requests have to finish in after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Open files that are enough: of 10,000 connections, and what is kept open beside them.
+const OPEN_FILES: u64 = 12_000;
 
 /// Serves until SIGTERM or SIGINT. Once it accepts, it says so in one line on stdout.
 pub async fn run(config: Config) -> Result<(), Failure> {
     io::give_back();
+    let open_files = io::allow_open_files(OPEN_FILES);
+    if open_files < OPEN_FILES {
+        tracing::warn!(
+            "the system allows {open_files} open files, which is less than all connections take: {OPEN_FILES} do"
+        );
+    }
     // Before the store's, which are many: so no two of these share an arena of memory.
     let threads = Threads::start().map_err(Error::internal)?;
     let tls = config.tls.map(|files| Tls::load(files.cert, files.key, files.client_ca)).transpose();

@@ -13,6 +13,7 @@ mod map;
 #[cfg(target_os = "linux")]
 mod mapping;
 mod memory;
+mod open_files;
 mod outlet;
 mod payload;
 #[cfg_attr(not(target_os = "linux"), path = "no_pipe.rs")]
@@ -28,6 +29,7 @@ pub(crate) use gather::Gathering;
 #[cfg(target_os = "linux")]
 pub(crate) use lend::lent;
 pub(crate) use memory::{bound_arenas, give_back};
+pub(crate) use open_files::allow_open_files;
 pub(crate) use outlet::{Outlet, WORTH_KEEPING};
 pub(crate) use payload::Payload;
 pub(crate) use shared::SharedFile;

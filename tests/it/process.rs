@@ -127,6 +127,29 @@ async fn a_second_server_on_the_same_store_is_refused() {
 }
 
 #[tokio::test]
+async fn more_connections_come_than_files_may_be_open_at_first() {
+    let store = tempfile::tempdir().unwrap();
+    let limited = |limit: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_wirephoto")]);
+        command.args(serve(store.path()));
+        command
+    };
+    let server = Process::spawn(&mut limited("-S -n 100"));
+    let address = server.url.strip_prefix("http://").unwrap();
+    let connections: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    // Those that come first are accepted first.
+    let ready = reqwest::get(format!("{}/readyz", server.url));
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), ready).await.unwrap().unwrap().status(), 200);
+    drop((connections, server));
+    let mut server = Process::spawn_telling(limited("-n 100").stderr(Stdio::piped()));
+    let mut log = BufReader::new(server.child.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("WARN") && line.contains("100 open files"), "{line}");
+}
+
+#[tokio::test]
 async fn a_full_store_says_so_and_goes_on() {
     let store = tempfile::tempdir().unwrap();
     let mount = format!("mount -t tmpfs -o size=8m tmpfs {}", store.path().display());
