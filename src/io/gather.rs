@@ -38,7 +38,7 @@ const KEPT_ROOM: usize = 8 << 10;
 /// flush that is put off wakes its task, and reading sends what waits too.
 ///
 /// Before it is told to, it only keeps few bytes before and after a part of a file, so that they share packets with it: until
-/// a flush that is not put off, the socket is corked.
+/// a flush that is not put off, the socket is corked. A small part that ends its write takes no more than a word that it follows.
 #[derive(Debug)]
 pub(crate) struct Gathering<S> {
     socket: S,
@@ -133,7 +133,7 @@ impl<S: Socket> Gathering<S> {
             && self.len == 0
             && !self.corked
         {
-            // A small answer is whole: nothing else is to share its packets.
+            // Little, and the last of its write: another system call costs less than a cork.
             let begun = ready!(self.socket.poll_begin(cx, first))?;
             if begun < len {
                 return Poll::Ready(Ok(begun));

@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::SharedFile;
 use super::mapping::Mapping;
@@ -17,10 +17,10 @@ use super::outlet::{Claim, Origin, Outlet};
 const BOARD: usize = 1 << 20;
 /// So many boards there are at most, and so many open files. Where few of its bytes stay for long, a board stays for them.
 const BOARDS: usize = 32;
-/// Bytes begin where a page does.
-const PAGE: usize = 4 << 10;
-/// Of fewer a copy is sent sooner.
-const WORTH_SHELVING: usize = 2 * PAGE;
+/// Of fewer bytes a copy is sent sooner.
+const WORTH_SHELVING: usize = 8 << 10;
+/// Where bytes begin: a socket refers to pages, and to no more of them than it has to.
+const ALIGNED: usize = 4 << 10;
 
 /// Memory for bytes that stay.
 #[derive(Debug, Default)]
@@ -51,17 +51,39 @@ struct Memory {
 impl Shelf {
     /// Copies these bytes to a board. Few stay as they are, as do those for which there is no board.
     pub(crate) fn keep(&self, bytes: Bytes) -> Shelved {
+        self.copy(&bytes).unwrap_or_else(|| bytes.into())
+    }
+
+    /// Copies them to the last board, if there is room: then those that stay are together.
+    pub(crate) fn renew(&self, shelved: Shelved) -> Shelved {
+        self.copy(shelved.bytes()).unwrap_or(shelved)
+    }
+
+    fn copy(&self, bytes: &Bytes) -> Option<Shelved> {
         if !(WORTH_SHELVING..=BOARD).contains(&bytes.len()) {
-            return bytes.into();
+            return None;
         }
-        // Whatever panicked, a board counts as used what is written.
+        let (memory, start) = self.reserve(bytes.len())?;
+        // Nobody else has this part: nobody reads there before it is written whole, nor writes afterwards.
+        memory.origin.file.write_all_at(bytes, start as u64).ok()?;
+        let file = Some((Arc::clone(&memory.origin), start as u64));
+        let part = Part { memory, range: start..start + bytes.len() };
+        Some(Shelved(Claim { bytes: Bytes::from_owner(part), file }))
+    }
+
+    /// A part of a board, once and for all.
+    fn reserve(&self, len: usize) -> Option<(Arc<Memory>, usize)> {
+        // Whatever panicked, what is reserved counts as used.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref().is_none_or(|board| board.room() < bytes.len()) {
+        if last.as_ref().is_none_or(|board| board.used + len > BOARD) {
             // One that nobody uses goes before the next one comes.
             *last = None;
             *last = self.board();
         }
-        last.as_mut().and_then(|board| board.keep(&bytes).ok()).unwrap_or_else(|| bytes.into())
+        let board = last.as_mut()?;
+        let start = board.used;
+        board.used = (start + len).next_multiple_of(ALIGNED);
+        Some((Arc::clone(&board.memory), start))
     }
 
     /// A new board, if there are not too many and the system has one.
@@ -71,23 +93,6 @@ impl Shelf {
             return None;
         }
         Some(Board { memory: Arc::new(Memory::new(counted).ok()?), used: 0 })
-    }
-}
-
-impl Board {
-    fn room(&self) -> usize {
-        BOARD - self.used
-    }
-
-    /// Copies bytes that it has room for.
-    fn keep(&mut self, bytes: &[u8]) -> io::Result<Shelved> {
-        let (start, memory) = (self.used, &self.memory);
-        // Nobody reads there before it is written whole, nor writes afterwards.
-        self.used = BOARD.min((start + bytes.len()).next_multiple_of(PAGE));
-        memory.origin.file.write_all_at(bytes, start as u64)?;
-        let part = Part { memory: Arc::clone(memory), range: start..start + bytes.len() };
-        let file = Some((Arc::clone(&memory.origin), start as u64));
-        Ok(Shelved(Claim { bytes: Bytes::from_owner(part), file }))
     }
 }
 
@@ -101,22 +106,11 @@ impl Memory {
 }
 
 /// A file in memory, without a name, that always has so many bytes.
-#[allow(unsafe_code)]
 fn sealed(len: usize) -> io::Result<File> {
-    // SAFETY: the name ends in a zero, and is not used after the call.
-    let fd = unsafe { libc::memfd_create(c"images".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: it was opened above, and nothing else knows it.
-    let file = unsafe { File::from_raw_fd(fd) };
+    let file = File::from(memfd_create("images", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.set_len(len as u64)?;
-    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-    // SAFETY: an open descriptor and a number.
-    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
-        0 => Ok(file),
-        _ => Err(io::Error::last_os_error()),
-    }
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file)
 }
 
 impl From<Bytes> for Shelved {
@@ -177,7 +171,7 @@ mod tests {
     #[test]
     fn bytes_are_in_memory_and_in_a_file() {
         let shelf = Shelf::default();
-        let lens = [0, 1, 2 * PAGE - 1, 2 * PAGE, 20_000, 64 << 10, BOARD - 1, BOARD, BOARD + 1, 3 * PAGE];
+        let lens = [0, 1, WORTH_SHELVING - 1, WORTH_SHELVING, 20_000, 64 << 10, BOARD - 1, BOARD, BOARD + 1, 12 << 10];
         let all: Vec<_> = lens.into_iter().map(|len| (bytes(len, len), shelf.keep(bytes(len, len)))).collect();
         for (bytes, shelved) in all {
             assert_eq!(shelved.bytes(), &bytes);
@@ -190,14 +184,14 @@ mod tests {
     fn any_part_is_lent_from_where_it_is() {
         let shelf = Shelf::default();
         let outlet = Outlet::default();
-        shelf.keep(bytes(2 * PAGE, 0));
+        shelf.keep(bytes(WORTH_SHELVING, 0));
         let shelved = shelf.keep(bytes(20_000, 1));
         let lent = shelved.lend(3..19_000, &outlet);
         let (_, offset) = outlet.file_of(&lent[5..6]).unwrap();
-        assert_eq!((&lent[..], offset), (&bytes(20_000, 1)[3..19_000], (2 * PAGE + 8) as u64));
+        assert_eq!((&lent[..], offset), (&bytes(20_000, 1)[3..19_000], (WORTH_SHELVING + 8) as u64));
         drop(shelf);
-        let few = shelved.lend(0..2 * PAGE - 1, &outlet);
-        assert!(few == bytes(2 * PAGE - 1, 1) && outlet.file_of(&few).is_none());
+        let few = shelved.lend(0..WORTH_SHELVING - 1, &outlet);
+        assert!(few == bytes(WORTH_SHELVING - 1, 1) && outlet.file_of(&few).is_none());
         let plain = Shelved::from(bytes(20_000, 1)).lend(3..19_000, &outlet);
         assert!(plain == lent && outlet.file_of(&plain).is_none());
     }
@@ -216,9 +210,28 @@ mod tests {
         assert_eq!((boards(), in_file(&stay[0]).unwrap()), (2, bytes(BOARD, 0).to_vec()));
         drop(again);
         // Nothing uses the last one, which is written on.
-        assert_eq!((boards(), in_file(&shelf.keep(bytes(BOARD - 5 * PAGE, 9))).is_some()), (2, true));
-        shelf.keep(bytes(2 * PAGE, 9));
+        assert_eq!((boards(), in_file(&shelf.keep(bytes(BOARD - 20_480, 9))).is_some()), (2, true));
+        shelf.keep(bytes(WORTH_SHELVING, 9));
         assert_eq!(boards(), 2);
+    }
+
+    #[test]
+    fn what_stays_leaves_the_board_of_what_went() {
+        let shelf = Shelf::default();
+        let place = |shelved: &Shelved| shelved.0.file.as_ref().map(|(origin, offset)| (Arc::as_ptr(origin), *offset));
+        let mut stays = shelf.keep(bytes(20_000, 1));
+        for number in 0..200 {
+            let before = place(&stays);
+            stays = shelf.renew(stays);
+            assert!(place(&stays) != before && stays.bytes() == &bytes(20_000, 1));
+            shelf.keep(bytes(BOARD / 2, number));
+            assert!(Arc::strong_count(&shelf.boards) <= 3);
+        }
+        let _others: Vec<_> = (0..BOARDS).map(|number| shelf.keep(bytes(BOARD, number))).collect();
+        let before = place(&stays);
+        assert!(place(&shelf.renew(stays)) == before && before.is_some(), "there is no room");
+        let few = bytes(100, 3);
+        assert_eq!(shelf.renew(few.clone().into()).bytes().as_ptr(), few.as_ptr());
     }
 
     #[test]

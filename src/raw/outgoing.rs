@@ -112,9 +112,11 @@ mod tests {
     use axum::body::Body;
     use bytes::Bytes;
     use futures::{StreamExt as _, stream};
+    use http::{Request, Version};
     use http_body_util::BodyExt as _;
 
-    use super::Exact;
+    use super::{Exact, Outlet, part};
+    use crate::store::{StorageKey, Store};
 
     #[tokio::test]
     async fn a_body_of_another_length_breaks_off() {
@@ -125,6 +127,34 @@ mod tests {
             let body = Body::new(Exact { pieces, remaining: 3 });
             assert_eq!(http_body::Body::size_hint(&body).exact(), Some(3));
             assert_eq!(body.collect().await.is_ok(), whole);
+        }
+    }
+
+    /// What is said to be in a file is sent from there.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_small_image_is_sent_from_memory_where_nothing_shares_its_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("file:{}", dir.path().display()), false).await.unwrap();
+        let path = dir.path().join(StorageKey::blob("small").path().unwrap().as_ref());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, vec![7; 20_000]).unwrap();
+        let outlet = Outlet::default();
+        for (version, plain, range, sent) in [
+            (Version::HTTP_11, true, 0..20_000, true),
+            (Version::HTTP_11, true, 5..19_000, true),
+            (Version::HTTP_11, true, 0..100, false),
+            (Version::HTTP_11, false, 0..20_000, false),
+            (Version::HTTP_2, true, 0..20_000, false),
+        ] {
+            let mut request = Request::builder().version(version).body(()).unwrap().into_parts().0;
+            if plain {
+                request.extensions.insert(outlet.clone());
+            }
+            let blob = store.open_blob("small", 20_000).await.unwrap().unwrap();
+            let bytes = part(&blob, range.clone(), &request).frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(bytes, vec![7; (range.end - range.start) as usize]);
+            assert_eq!(outlet.claim(&bytes[..10]).is_some(), sent, "{version:?} {plain} {range:?}");
         }
     }
 }

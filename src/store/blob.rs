@@ -55,7 +55,7 @@ enum Source {
 impl Blob {
     pub(super) async fn open(store: &Inner, key: &StorageKey, size: u64) -> Result<Option<Self>> {
         let small = size <= SMALL && !matches!(store.place, Place::Memory);
-        let recent = if small { store.small.get(key.as_str()).map(Source::Memory) } else { opened(store, key, size) };
+        let recent = if small { remembered(store, key, size) } else { opened(store, key, size) };
         match recent {
             Some(source) => Ok(Some(Self { size, source })),
             // In a box, which those that are at hand have no need of.
@@ -180,9 +180,20 @@ impl Blob {
     }
 }
 
+/// The bytes that were read lately.
+fn remembered(store: &Inner, key: &StorageKey, size: u64) -> Option<Source> {
+    let (mut kept, stays) = store.small.get(key.as_str())?;
+    if stays {
+        // Those that stay are together then, and the memory around it can be free.
+        kept = store.shelf.renew(kept);
+        store.small.keep(key.as_str(), kept.clone(), SMALL_WEIGHT + size);
+    }
+    Some(Source::Memory(kept))
+}
+
 /// The file that was opened lately, if it still has a name and all of its bytes.
 fn opened(store: &Inner, key: &StorageKey, size: u64) -> Option<Source> {
-    let file = store.files.get(key.as_str())?;
+    let (file, _) = store.files.get(key.as_str())?;
     if file.len() == size && file.is_whole() {
         return Some(Source::File(file));
     }

@@ -37,17 +37,18 @@ impl<T: Clone> Recent<T> {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn get(&self, path: &str) -> Option<T> {
+    /// The value, and whether it would have gone next, and stays now.
+    pub(super) fn get(&self, path: &str) -> Option<(T, bool)> {
         let mut generations = self.generations();
         if let Some(found) = generations.young.get(path) {
-            return Some(found.value.clone());
+            return Some((found.value.clone(), false));
         }
         let (path, found) = generations.old.remove_entry(path)?;
         let value = found.value.clone();
         let surplus = generations.insert(path, found, self.room);
         drop(generations);
         drop(surplus);
-        Some(value)
+        Some((value, true))
     }
 
     pub(super) fn keep(&self, path: &str, value: T, weight: u64) {
@@ -92,13 +93,13 @@ mod tests {
         recent.keep("a", 0, 1);
         for number in 0..1000 {
             recent.keep(&number.to_string(), number, 90);
-            assert_eq!(recent.get("a"), Some(0));
+            assert_eq!(recent.get("a").map(|(value, _)| value), Some(0));
             let generations = recent.generations();
             let weigh = |kept: &HashMap<_, Weighed<_>>| kept.values().map(|kept| kept.weight).sum::<u64>();
             assert_eq!(weigh(&generations.young), generations.weight);
             assert!(weigh(&generations.young) <= ROOM && weigh(&generations.old) <= ROOM);
         }
-        assert_eq!((recent.get("0"), recent.get("999")), (None, Some(999)));
+        assert_eq!((recent.get("0"), recent.get("999")), (None, Some((999, false))));
         assert_eq!((recent.forget("999"), recent.forget("a"), recent.forget("0")), (vec![999], vec![0], vec![]));
         assert_eq!((recent.get("999"), recent.get("a")), (None, None));
     }
@@ -109,7 +110,10 @@ mod tests {
         for number in [5, 100, 200] {
             recent.keep(&number.to_string(), number, number);
         }
-        assert_eq!((recent.get("5"), recent.get("100"), recent.get("200")), (None, Some(100), Some(200)));
+        assert_eq!(
+            (recent.get("5"), recent.get("100"), recent.get("200")),
+            (None, Some((100, true)), Some((200, true)))
+        );
         recent.keep("200", 200, 200);
         assert_eq!(recent.forget("200"), [200, 200]);
         assert_eq!(recent.generations().weight, 0);

@@ -389,12 +389,19 @@ async fn a_cut_at_any_byte_ends_both_sides() {
 #[derive(Default)]
 struct Counter {
     calls: Vec<usize>,
+    /// Calls that said that more follows.
+    begun: usize,
     corked: bool,
 }
 
 impl Socket for Counter {
     fn set_cork(&mut self, cork: bool) {
         self.corked = cork;
+    }
+
+    fn poll_begin(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.begun += 1;
+        Pin::new(self).poll_write_vectored(cx, slices)
     }
 
     fn poll_send_file(
@@ -517,21 +524,41 @@ fn a_small_answer_is_sent_with_its_head_at_once() {
         assert!(matches!(Pin::new(&mut socket).poll_write_vectored(&mut cx, &slices), Poll::Ready(Ok(20_006))));
         assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_ready());
         assert_eq!((&socket.socket.calls, woken.load(Ordering::Relaxed)), (&[6, 20_000].repeat(answers), 0));
-        assert!(!socket.socket.corked);
+        assert_eq!((socket.socket.begun, socket.socket.corked), (answers, false));
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_begins_waits_for_what_follows() {
+    let (near, mut far) = connected().await;
+    let near = near.into_std().unwrap();
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut waited = 0;
+    far.writable().await.unwrap();
+    for _ in 0..20 {
+        assert!(matches!(far.poll_begin(&mut cx, &[IoSlice::new(b"a head")]), Poll::Ready(Ok(6))));
+        // The kernel waits for 200 ms at most, and this thread may.
+        waited += usize::from(near.peek(&mut [0; 6]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+        assert!(matches!(Pin::new(&mut far).poll_write(&mut cx, b" and more"), Poll::Ready(Ok(9))));
+        near.set_nonblocking(false).unwrap();
+        let mut got = [0; 15];
+        io::Read::read_exact(&mut &near, &mut got).unwrap();
+        near.set_nonblocking(true).unwrap();
+        assert_eq!(&got, b"a head and more");
+    }
+    assert!(waited > 0);
 }
 
 /// A socket refers to memory long after it took it.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_a_socket_took_stays_whatever_comes_after_it() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
-    let (near, far) = tokio::join!(near, listener.accept());
+    let (mut near, far) = connected().await;
     let image = |seed: usize| -> Bytes { (0..20_000).map(|at| ((at + seed) % 251) as u8).collect() };
     let shelf = Shelf::default();
     let outlet = Outlet::default();
-    let mut socket = Gathering::new(far.unwrap().0, outlet.clone());
+    let mut socket = Gathering::new(far, outlet.clone());
     let mut expected = Vec::new();
     for seed in 0..100 {
         let part = shelf.keep(image(seed)).lend(0..20_000, &outlet);
@@ -545,8 +572,17 @@ async fn what_a_socket_took_stays_whatever_comes_after_it() {
     let others = Shelf::default();
     let _others: Vec<_> = (100..500).map(|seed| others.keep(image(seed))).collect();
     let mut got = Vec::new();
-    near.unwrap().read_to_end(&mut got).await.unwrap();
+    near.read_to_end(&mut got).await.unwrap();
     assert!(got == expected);
+}
+
+/// Both ends of a connection.
+#[cfg(target_os = "linux")]
+async fn connected() -> (tokio::net::TcpStream, tokio::net::TcpStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+    let (near, far) = tokio::join!(near, listener.accept());
+    (near.unwrap(), far.unwrap().0)
 }
 
 struct Count(AtomicUsize);
