@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::raw;
 use crate::wire::deadline::passed;
 use crate::wire::method::Method as Rpc;
+use crate::wire::status::{GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS};
 use crate::wire::{self, Codec, Spoken, Wire};
 
 pub use access::Access;
@@ -48,9 +49,9 @@ const EXPOSED: [HeaderName; 18] = [
     HeaderName::from_static("connect-content-encoding"),
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("grpc-message"),
-    HeaderName::from_static("grpc-status"),
-    HeaderName::from_static("grpc-status-details-bin"),
+    GRPC_MESSAGE,
+    GRPC_STATUS,
+    GRPC_DETAILS,
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("x-request-id"),
 ];

@@ -15,11 +15,10 @@ use uuid::Uuid;
 
 use super::trace::{TRACEPARENT, Trace};
 use crate::wire::method::Method as Rpc;
-use crate::wire::status::Outcome;
+use crate::wire::status::{GRPC_STATUS, Outcome};
 use crate::wire::{self, Spoken, Wire};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const GRPC_STATUS: &str = "grpc-status";
 /// Longest request id that is taken from a client.
 const MAX_ID: usize = 128;
 

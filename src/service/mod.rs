@@ -25,6 +25,7 @@ use crate::proto::DESCRIPTORS;
 use crate::proto::wirephoto::v1 as pb;
 use crate::proto::wirephoto::v1::image_service_server::{ImageService, ImageServiceServer};
 use crate::wire::Routes;
+use crate::wire::compression::{GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
 use crate::wire::grpc::status;
 use convert::{image, label_change, present};
 use download::Part;
@@ -94,12 +95,12 @@ impl Routes for Answering {
     /// tonic, which copies. It would also compress every message of a stream or none, by `grpc-accept-encoding`.
     fn call(&self, mut request: http::Request<Body>) -> BoxFuture<'_, http::Response<Body>> {
         match request.uri().path().strip_prefix("/wirephoto.v1.ImageService/") {
-            Some("DownloadImage") if !request.headers().contains_key("grpc-encoding") => {
+            Some("DownloadImage") if !request.headers().contains_key(GRPC_ENCODING) => {
                 let answer = async |request, outlet| downloaded(&self.images, request, outlet).await;
                 return uncopied::answered(request, answer).boxed();
             }
             Some("DownloadImage" | "DownloadImages") => {
-                request.headers_mut().remove("grpc-accept-encoding");
+                request.headers_mut().remove(GRPC_ACCEPT_ENCODING);
             }
             _ => {}
         }

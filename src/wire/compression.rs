@@ -13,9 +13,9 @@ use super::envelope::{HEAD_LEN, Head};
 use crate::error::{Error, Reason};
 
 /// Names the encoding of a call's compressed messages ("Message-Encoding" in PROTOCOL-HTTP2.md).
-pub(super) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// Names the encodings that the other side may use.
-pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+pub const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 /// What this server takes and sends.
 pub(super) const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd,deflate");
 /// Bit 0 of a message's flags.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -19,10 +19,10 @@ use crate::error::{Error, Reason, Result};
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(pub Instant);
 
-pub(super) const GRPC_TIMEOUT: &str = "grpc-timeout";
-pub(super) const CONNECT_TIMEOUT_MS: &str = "connect-timeout-ms";
+pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const CONNECT_TIMEOUT_MS: HeaderName = HeaderName::from_static("connect-timeout-ms");
 /// For JSON and bytes: seconds, with a fraction if wanted.
-const X_REQUEST_TIMEOUT: &str = "x-request-timeout";
+const X_REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 /// No timeout is longer, whatever was asked for.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -33,21 +33,16 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// # Errors
 /// The header does not parse.
 pub fn timeout(wire: Wire, headers: &HeaderMap) -> Result<Option<Duration>> {
-    let (name, parse): (_, fn(&str) -> Option<Duration>) = match wire {
-        Wire::Grpc | Wire::GrpcWeb => (GRPC_TIMEOUT, grpc_timeout),
-        Wire::Connect => (CONNECT_TIMEOUT_MS, connect_timeout),
-        Wire::Rest | Wire::Bytes | Wire::Page => (X_REQUEST_TIMEOUT, seconds),
+    let (name, parse, form): (_, fn(&str) -> Option<Duration>, _) = match wire {
+        Wire::Grpc | Wire::GrpcWeb => (GRPC_TIMEOUT, grpc_timeout, "1 to 8 digits and H, M, S, m, u or n"),
+        Wire::Connect => (CONNECT_TIMEOUT_MS, connect_timeout, "milliseconds, in 1 to 10 digits"),
+        Wire::Rest | Wire::Bytes | Wire::Page => (X_REQUEST_TIMEOUT, seconds, "seconds, such as 2.5"),
     };
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    let Some(value) = headers.get(&name) else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(parse);
     let wrong = || {
         let shown = String::from_utf8_lossy(value.as_bytes());
-        let form = match name {
-            GRPC_TIMEOUT => "1 to 8 digits and H, M, S, m, u or n",
-            CONNECT_TIMEOUT_MS => "milliseconds, in 1 to 10 digits",
-            _ => "seconds, such as 2.5",
-        };
-        Error::invalid(name, format!("`{name}: {}` is no timeout: write {form}", shown.escape_default()))
+        Error::invalid(name.as_str(), format!("`{name}: {}` is no timeout: write {form}", shown.escape_default()))
     };
     parsed.map(|timeout| Some(timeout.min(LONGEST))).ok_or_else(wrong)
 }

@@ -21,7 +21,7 @@ use super::gather::{broken, cut_off};
 use super::grpc_json::{FromProto, to_proto};
 use super::metadata::{check_binary, with_trailers};
 use super::method::{Kind, Method};
-use super::status::library_status;
+use super::status::{GRPC_MESSAGE, library_status};
 use super::{Codec, Limits, Routes, method_at};
 use crate::error::{Error, Reason};
 use crate::io::Outlet;
@@ -132,7 +132,7 @@ const UNDECODED: &[u8] = b"failed to decode Protobuf message";
 
 /// The answer; that to a message that does not parse in our words.
 fn undecoded(response: Response<Body>) -> Response<Body> {
-    let Some(message) = response.headers().get("grpc-message") else { return response };
+    let Some(message) = response.headers().get(GRPC_MESSAGE) else { return response };
     let message: Vec<u8> = percent_encoding::percent_decode(message.as_bytes()).collect();
     if !message.starts_with(UNDECODED) {
         return response;

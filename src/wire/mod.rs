@@ -7,7 +7,7 @@
 //! REST ── google.api.http ──────┘
 //! ```
 
-mod compression;
+pub mod compression;
 pub mod connect;
 pub mod content_coding;
 pub mod deadline;

@@ -3,13 +3,14 @@
 use axum::body::Body;
 use base64::Engine as _;
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 use http_body_util::BodyExt as _;
 use percent_encoding::percent_decode_str;
 use prost::Message as _;
 
 use super::envelope::Deframer;
 use super::metadata::BASE64;
+use super::status::{GRPC_DETAILS, GRPC_MESSAGE, GRPC_STATUS};
 use crate::error::Code;
 use crate::proto::google::rpc;
 
@@ -39,7 +40,7 @@ impl Reply {
 
     /// The next message, `None` at a good end, or the status of a failure.
     pub(super) async fn next_message(&mut self) -> Result<Option<Bytes>, rpc::Status> {
-        if self.headers.contains_key("grpc-status") {
+        if self.headers.contains_key(GRPC_STATUS) {
             return ended(&self.headers).map_or(Ok(None), Err);
         }
         loop {
@@ -72,14 +73,14 @@ impl Reply {
 
 /// The failure that a call ended in, from its trailers; `None` for a success.
 pub(super) fn ended(trailers: &HeaderMap) -> Option<rpc::Status> {
-    let text = |name: &str| trailers.get(name).and_then(|value| value.to_str().ok());
-    let code = text("grpc-status").and_then(|code| code.parse().ok()).map_or(Code::Unknown, Code::from_number);
+    let text = |name: HeaderName| trailers.get(name).and_then(|value| value.to_str().ok());
+    let code = text(GRPC_STATUS).and_then(|code| code.parse().ok()).map_or(Code::Unknown, Code::from_number);
     if code == Code::Ok {
         return None;
     }
-    let details = text("grpc-status-details-bin").and_then(|details| BASE64.decode(details).ok());
+    let details = text(GRPC_DETAILS).and_then(|details| BASE64.decode(details).ok());
     let details = details.and_then(|details| rpc::Status::decode(Bytes::from(details)).ok());
-    let message = percent_decode_str(text("grpc-message").unwrap_or_default()).decode_utf8_lossy().into_owned();
+    let message = percent_decode_str(text(GRPC_MESSAGE).unwrap_or_default()).decode_utf8_lossy().into_owned();
     let details = details.map(|status| status.details).unwrap_or_default();
     Some(rpc::Status { code: code as i32, message, details })
 }

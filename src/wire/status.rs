@@ -5,12 +5,19 @@ use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use prost::Message as _;
 
 use crate::error::{Code, DOMAIN, Detail, Error};
 use crate::proto::google::rpc;
 use crate::well_known::Any;
+
+/// How a gRPC call ended ("Status" in PROTOCOL-HTTP2.md), its message, and `google.rpc.Status` in base64.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// As [`GRPC_STATUS`].
+pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// As [`GRPC_STATUS`].
+pub const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// How an RPC ended, where neither headers nor trailers of its answer say it. Found in the answer's extensions, and empty
 /// until the answer is at its end.

@@ -19,7 +19,7 @@ use crate::wire::envelope::{Head, Heads, envelope};
 use crate::wire::grpc::Grpc;
 use crate::wire::metadata::{of_answer, with_metadata};
 use crate::wire::reply::{broken, ended};
-use crate::wire::status::{Outcome, library_status};
+use crate::wire::status::{GRPC_STATUS, Outcome, library_status};
 
 const CONTENT_ENCODING: HeaderName = HeaderName::from_static("connect-content-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("connect-accept-encoding");
@@ -45,7 +45,7 @@ pub(super) async fn call(grpc: &Grpc, codec: Codec, request: Request<Body>) -> R
 /// gRPC's answer as Connect's.
 fn answer(codec: Codec, response: Response<Body>) -> Response<Body> {
     let (parts, body) = response.into_parts();
-    if parts.headers.contains_key("grpc-status") {
+    if parts.headers.contains_key(GRPC_STATUS) {
         // Without a body gRPC has all of its metadata in the headers; here it is the error's.
         let outcome = Outcome::default();
         let end = end(ended(&parts.headers).as_ref(), &parts.headers, &outcome);
