@@ -60,6 +60,11 @@ impl App {
         self
     }
 
+    /// Connections that there may be at once.
+    pub fn max_connections(&self) -> usize {
+        self.connections.connections
+    }
+
     /// With other limits of connections than those it ships with.
     #[must_use]
     pub fn with_connections(mut self, limits: net::Limits) -> Self {

@@ -18,6 +18,7 @@ use prost::Message as _;
 
 use crate::proto::wirephoto::v1::{ChecksummedData, DownloadImageRequest, DownloadImageResponse};
 use crate::wire::envelope::{HEAD_LEN, put_head};
+use crate::wire::status::{GRPC_MESSAGE, GRPC_STATUS};
 
 /// The image in one message. The request names a file, not `images/…`.
 pub(super) const WHOLE: &str = "/wirephoto.bench.v1.Endpoint/Whole";
@@ -79,7 +80,7 @@ fn grpc(body: Body) -> Response {
 
 fn status(code: &'static str, message: &'static str) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static(code));
-    trailers.insert("grpc-message", HeaderValue::from_static(message));
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static(code));
+    trailers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
     trailers
 }

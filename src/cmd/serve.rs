@@ -16,18 +16,12 @@ use crate::store::Store;
 
 /// What running requests have to finish in after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(30);
-/// Open files that are enough: of 10,000 connections, and what is kept open beside them.
-const OPEN_FILES: u64 = 12_000;
+/// Open files beside those of connections: of images that were read lately, pipes, uploads.
+const OWN_FILES: usize = 2_000;
 
 /// Serves until SIGTERM or SIGINT. Once it accepts, it says so in one line on stdout.
 pub async fn run(config: Config) -> Result<(), Failure> {
     io::give_back();
-    let open_files = io::allow_open_files(OPEN_FILES);
-    if open_files < OPEN_FILES {
-        tracing::warn!(
-            "the system allows {open_files} open files, which is less than all connections take: {OPEN_FILES} do"
-        );
-    }
     // Before the store's, which are many: so no two of these share an arena of memory.
     let threads = Threads::start().map_err(Error::internal)?;
     let tls = config.tls.map(|files| Tls::load(files.cert, files.key, files.client_ca)).transpose();
@@ -41,6 +35,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     if let Some(tls) = tls {
         app = app.with_tls(tls);
     }
+    allow_open_files(app.max_connections() + OWN_FILES);
 
     let listener = server::listen(config.listen).await.map_err(|error| {
         let message = format!("cannot listen on {}: {error}; choose another --listen ADDR:PORT", config.listen);
@@ -52,6 +47,16 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let _ = writeln!(std::io::stdout(), "wirephoto listening on {scheme}://{address}");
     let _ = std::io::stdout().flush();
     Ok(server::serve(listener, threads, app, shutdown, DRAIN).await?)
+}
+
+/// Lets all connections come; where the system does not, its operator is told.
+fn allow_open_files(wanted: usize) {
+    let allowed = io::allow_open_files(wanted as u64);
+    if allowed < wanted as u64 {
+        tracing::warn!(
+            "the system allows {allowed} open files, and all connections may take {wanted}: raise its hard limit"
+        );
+    }
 }
 
 /// A store that is named wrongly is bad configuration; one that does not answer is not.

@@ -52,8 +52,8 @@ const EXPOSED: [HeaderName; 18] = [
     GRPC_MESSAGE,
     GRPC_STATUS,
     GRPC_DETAILS,
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("x-request-id"),
+    trace::TRACEPARENT,
+    telemetry::X_REQUEST_ID,
 ];
 
 /// How long a browser may remember a preflight's answer.

@@ -18,7 +18,7 @@ use crate::wire::method::Method as Rpc;
 use crate::wire::status::{GRPC_STATUS, Outcome};
 use crate::wire::{self, Spoken, Wire};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken from a client.
 const MAX_ID: usize = 128;
 

@@ -128,8 +128,8 @@ impl<S: Socket> Gathering<S> {
         }
         let (first, rest) = slices.split_at(file.as_ref().map_or(slices.len(), |(before, _)| *before));
         let len: usize = first.iter().map(|slice| slice.len()).sum();
-        if let (Some((_, (origin, offset))), [all]) = (&file, rest)
-            && !is_worth_sending(all)
+        if let (Some((_, (origin, offset))), [part]) = (&file, rest)
+            && !is_worth_sending(part)
             && self.len == 0
             && !self.corked
         {
@@ -138,10 +138,11 @@ impl<S: Socket> Gathering<S> {
             if begun < len {
                 return Poll::Ready(Ok(begun));
             }
-            return match self.socket.poll_send_file(cx, &origin.file, *offset, all.len()) {
-                Poll::Ready(sent) => Poll::Ready(sent.map(|sent| begun + sent)),
-                Poll::Pending => Poll::Ready(Ok(begun)),
+            let sent = match self.socket.poll_send_file(cx, &origin.file, *offset, part.len()) {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => 0,
             };
+            return Poll::Ready(Ok(begun + sent));
         }
         if (file.is_some() || self.corked) && len < WORTH_KEEPING {
             first.iter().for_each(|slice| self.take(slice));

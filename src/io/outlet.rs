@@ -145,7 +145,7 @@ impl Outlet {
     /// The same bytes, which can be claimed for as long as they, or any part of them, live; and where in which file they are, if
     /// they are mapped.
     pub(super) fn lend(&self, bytes: Bytes) -> Claim {
-        let file = self.loans().file_of(&bytes);
+        let file = self.file_of(&bytes);
         // A map is lent already, and only there; memory may be another's loan, which may end before this one.
         let stay = file.is_some() || bytes.len() < WORTH_KEEPING;
         Claim { bytes: if stay { bytes } else { self.enter(bytes.into()) }, file }

@@ -125,10 +125,10 @@ impl Shelved {
         &self.0.bytes
     }
 
-    /// Those of `range`, which is one of theirs, for the socket of `outlet` to send from where they are.
-    pub(crate) fn lend(&self, range: Range<usize>, outlet: &Outlet) -> Bytes {
-        match &self.0.file {
-            Some((origin, offset)) if range.len() >= WORTH_SHELVING => {
+    /// Those of `range`, which is one of theirs; for the socket of `outlet` to send from where they are, if there is one.
+    pub(crate) fn lend(&self, range: Range<usize>, outlet: Option<&Outlet>) -> Bytes {
+        match (&self.0.file, outlet) {
+            (Some((origin, offset)), Some(outlet)) if range.len() >= WORTH_SHELVING => {
                 outlet.lend_map(self.0.bytes.slice(range.clone()), Arc::clone(origin), offset + range.start as u64)
             }
             _ => self.0.bytes.slice(range),
@@ -186,13 +186,13 @@ mod tests {
         let outlet = Outlet::default();
         shelf.keep(bytes(WORTH_SHELVING, 0));
         let shelved = shelf.keep(bytes(20_000, 1));
-        let lent = shelved.lend(3..19_000, &outlet);
+        let lent = shelved.lend(3..19_000, Some(&outlet));
         let (_, offset) = outlet.file_of(&lent[5..6]).unwrap();
         assert_eq!((&lent[..], offset), (&bytes(20_000, 1)[3..19_000], (WORTH_SHELVING + 8) as u64));
         drop(shelf);
-        let few = shelved.lend(0..WORTH_SHELVING - 1, &outlet);
+        let few = shelved.lend(0..WORTH_SHELVING - 1, Some(&outlet));
         assert!(few == bytes(WORTH_SHELVING - 1, 1) && outlet.file_of(&few).is_none());
-        let plain = Shelved::from(bytes(20_000, 1)).lend(3..19_000, &outlet);
+        let plain = Shelved::from(bytes(20_000, 1)).lend(3..19_000, Some(&outlet));
         assert!(plain == lent && outlet.file_of(&plain).is_none());
     }
 

@@ -55,7 +55,7 @@ enum Source {
 impl Blob {
     pub(super) async fn open(store: &Inner, key: &StorageKey, size: u64) -> Result<Option<Self>> {
         let small = size <= SMALL && !matches!(store.place, Place::Memory);
-        let recent = if small { remembered(store, key, size) } else { opened(store, key, size) };
+        let recent = if small { remembered(store, key) } else { opened(store, key, size) };
         match recent {
             Some(source) => Ok(Some(Self { size, source })),
             // In a box, which those that are at hand have no need of.
@@ -92,11 +92,7 @@ impl Blob {
                 if bytes.len() as u64 != size {
                     return Err(data_loss().caused_by(format!("{path} has {} bytes, not {size}", bytes.len())));
                 }
-                let kept = if small { store.shelf.keep(bytes) } else { bytes.into() };
-                if small {
-                    store.small.keep(key.as_str(), kept.clone(), SMALL_WEIGHT + size);
-                }
-                Source::Memory(kept)
+                if small { remember(store, key, store.shelf.keep(bytes)) } else { Source::Memory(bytes.into()) }
             }
         };
         Ok(Some(Self { size, source }))
@@ -112,10 +108,7 @@ impl Blob {
         let Source::Memory(kept) = &self.source else { return None };
         let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
         let few = range.start <= range.end && range.len() <= PIECE && range.end <= kept.bytes().len();
-        few.then(|| match outlet {
-            Some(outlet) => kept.lend(range, outlet),
-            None => kept.bytes().slice(range),
-        })
+        few.then(|| kept.lend(range, outlet))
     }
 
     /// Exactly the bytes of `range`, in pieces.
@@ -181,14 +174,16 @@ impl Blob {
 }
 
 /// The bytes that were read lately.
-fn remembered(store: &Inner, key: &StorageKey, size: u64) -> Option<Source> {
-    let (mut kept, stays) = store.small.get(key.as_str())?;
-    if stays {
-        // Those that stay are together then, and the memory around it can be free.
-        kept = store.shelf.renew(kept);
-        store.small.keep(key.as_str(), kept.clone(), SMALL_WEIGHT + size);
-    }
-    Some(Source::Memory(kept))
+fn remembered(store: &Inner, key: &StorageKey) -> Option<Source> {
+    let (kept, stays) = store.small.get(key.as_str())?;
+    // Those that stay are together then, and the memory around them can be free.
+    Some(if stays { remember(store, key, store.shelf.renew(kept)) } else { Source::Memory(kept) })
+}
+
+/// Keeps the bytes for who comes next.
+fn remember(store: &Inner, key: &StorageKey, bytes: Shelved) -> Source {
+    store.small.keep(key.as_str(), bytes.clone(), SMALL_WEIGHT + bytes.bytes().len() as u64);
+    Source::Memory(bytes)
 }
 
 /// The file that was opened lately, if it still has a name and all of its bytes.

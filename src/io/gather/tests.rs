@@ -517,7 +517,7 @@ fn a_small_answer_is_sent_with_its_head_at_once() {
     let (waker, woken) = counting_waker();
     let mut cx = Context::from_waker(&waker);
     let outlet = Outlet::default();
-    let part = Shelf::default().keep(vec![7; 20_000].into()).lend(0..20_000, &outlet);
+    let part = Shelf::default().keep(vec![7; 20_000].into()).lend(0..20_000, Some(&outlet));
     let mut socket = Gathering::new(Counter::default(), outlet);
     for answers in 1..=2 {
         let slices = [IoSlice::new(b"a head"), IoSlice::new(&part)];
@@ -561,7 +561,7 @@ async fn what_a_socket_took_stays_whatever_comes_after_it() {
     let mut socket = Gathering::new(far, outlet.clone());
     let mut expected = Vec::new();
     for seed in 0..100 {
-        let part = shelf.keep(image(seed)).lend(0..20_000, &outlet);
+        let part = shelf.keep(image(seed)).lend(0..20_000, Some(&outlet));
         if seed < 5 {
             let count = socket.write_vectored(&[IoSlice::new(b"a head"), IoSlice::new(&part)]).await.unwrap();
             assert_eq!(count, 20_006);
