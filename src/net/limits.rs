@@ -13,6 +13,9 @@ pub struct Limits {
     pub headers: Duration,
     /// A body on HTTP/1.1 of which nothing comes for this long, while the server waits for it, is cut.
     pub silence: Duration,
+    /// A connection whose client takes nothing of what is sent to it for this long is cut (`TCP_USER_TIMEOUT`, RFC 5482), on
+    /// Linux. Elsewhere its age ends it.
+    pub unread: Duration,
     /// A connection that has had no request running for about this long is closed.
     pub idle: Duration,
     /// A connection this old, give or take a tenth, takes no more requests; clients open another, perhaps elsewhere.
@@ -38,6 +41,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(30),
             silence: MINUTE,
+            unread: MINUTE,
             idle: 10 * MINUTE,
             age: 60 * MINUTE,
             grace: 30 * MINUTE,

@@ -84,6 +84,11 @@ pub async fn serve<S>(
     S: Clone + Send + Sync + 'static,
 {
     let _follower = tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.follow(limits.reload))));
+    #[cfg(target_os = "linux")]
+    {
+        // Connections have it from their listener. One that refuses leaves them to end by their age.
+        let _ = socket2::SockRef::from(&listener).set_tcp_user_timeout(Some(limits.unread));
+    }
     let server = Arc::new(Server { service, tls, limits });
     let (phase, _) = watch::channel(Phase::Serve);
     let accept = async {

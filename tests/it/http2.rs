@@ -369,6 +369,33 @@ async fn a_body_that_stops_coming_is_cut() {
     server.nothing_kept().await;
 }
 
+/// Nothing on HTTP/1.1 asks a client whether it is still there; what it leaves in its socket tells.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_answer_that_nobody_takes_is_cut_and_one_taken_slowly_is_not() {
+    let limits = Limits { unread: Duration::from_secs(1), ..Limits::default() };
+    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let bytes = sixty_megabytes(5);
+    reqwest::Client::new().put(server.url("/i/large")).body(bytes.clone()).send().await.unwrap();
+    let ask = async || {
+        let mut socket = TcpStream::connect(server.addr).await.unwrap();
+        socket.write_all(b"GET /i/large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+        socket
+    };
+    let (mut unread, mut slow) = (ask().await, ask().await);
+    let mut taken = vec![0; bytes.len() / 8];
+    for _ in 0..7 {
+        tokio::time::sleep(limits.unread / 2).await;
+        slow.read_exact(&mut taken).await.expect("who takes some is not cut");
+    }
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(&bytes[7 * taken.len()..]));
+    let mut came = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, unread.read_to_end(&mut came)).await.expect("the other is cut");
+    assert!(ended.is_err() && came.len() < bytes.len(), "{ended:?}, {}", came.len());
+}
+
 #[tokio::test]
 async fn header_fields_have_one_limit_on_either_version() {
     let server = Server::start().await;
