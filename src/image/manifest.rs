@@ -1,7 +1,9 @@
 //! The manifest: the one small object that makes an image exist. Its bytes lie beside it, in an immutable blob.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +57,28 @@ pub struct Manifest {
     /// The request that wrote this version, so that its retry is known even after a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestMark>,
+    /// See [`Manifest::described`].
+    #[serde(skip)]
+    pub description: Description,
 }
+
+/// What was made of a manifest as it is. A copy, which is there to be changed, has none; nor does it make two manifests differ.
+#[derive(Debug, Default)]
+pub struct Description(OnceLock<Bytes>);
+
+impl Clone for Description {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Description {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Description {}
 
 /// Which request wrote a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,5 +93,11 @@ impl Manifest {
     /// The opaque version of the whole resource: it changes at every write.
     pub fn etag(&self) -> String {
         format!("{:x}-{:x}", self.generation, self.revision)
+    }
+
+    /// What `describe` makes of this manifest, made once for as long as it is kept: telling of a small image takes longer than
+    /// sending one. There is one such function for all manifests.
+    pub fn described(&self, describe: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.description.0.get_or_init(|| describe(self)).clone()
     }
 }

@@ -7,7 +7,7 @@ use futures::stream::Stream;
 
 use super::id::ImageId;
 use super::ingest::{self, Received, Terms};
-use super::manifest::{FORMAT_VERSION, Manifest, RequestMark};
+use super::manifest::{Description, FORMAT_VERSION, Manifest, RequestMark};
 use super::probe::{Probe, probe};
 use super::publish::NotExchanged;
 use super::requests::{Outcome, Request, reused};
@@ -201,6 +201,7 @@ impl Core {
             display_name: put.display_name.clone().or_else(kept_name).unwrap_or_default(),
             labels: put.labels.clone().or_else(kept_labels).unwrap_or_default(),
             request: mark,
+            description: Description::default(),
         }
     }
 }

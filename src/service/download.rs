@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures::stream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use prost::Message as _;
 
 use super::convert::{image, int64};
 use super::uncopied::Uncopied;
@@ -28,8 +29,8 @@ const MESSAGE: usize = 1 << 20;
 
 /// One part of an image.
 pub(super) enum Part {
-    /// What comes first: the image and the range.
-    First(Box<DownloadImageResponse>),
+    /// What comes first: the image, as an encoded [`DownloadImageResponse`] that has only that, and the range.
+    First(Bytes, ContentRange),
     /// The next bytes.
     Chunk(Bytes),
 }
@@ -38,7 +39,7 @@ impl Part {
     /// As an answer of `DownloadImage`.
     pub(super) fn message(self) -> Uncopied {
         match self {
-            Self::First(first) => Uncopied::of(first.as_ref()),
+            Self::First(image, range) => Uncopied::joined(&image, &ranged(range)),
             Self::Chunk(bytes) => Uncopied::ending(&(), &[CHUNK], DATA, bytes),
         }
     }
@@ -47,13 +48,17 @@ impl Part {
     fn item(self, index: i64, last: bool) -> Uncopied {
         let item = DownloadImagesResponse { index, item: None, last };
         match self {
-            Self::First(first) => Uncopied::of(&DownloadImagesResponse {
-                item: Some(download_images_response::Item::Part(*first)),
-                ..item
-            }),
+            Self::First(image, range) => {
+                let first = [&image, &ranged(range).encode_to_vec()[..]].concat();
+                Uncopied::ending(&item, &[], PART, first.into())
+            }
             Self::Chunk(bytes) => Uncopied::ending(&item, &[PART, CHUNK], DATA, bytes),
         }
     }
+}
+
+fn ranged(range: ContentRange) -> DownloadImageResponse {
+    DownloadImageResponse { content_range: Some(range), ..Default::default() }
 }
 
 /// Opens the image; what is wrong with the request shows before the stream begins. Its bytes go by way of `outlet`, if
@@ -66,17 +71,14 @@ pub(super) async fn open(
     let id = ImageId::from_name(&request.name, "name")?;
     let (manifest, blob) = images.read(&id).await?;
     let range = resolve(request.read_offset, request.read_limit, manifest.size)?;
-    let first = DownloadImageResponse {
-        image: Some(image(&manifest)),
-        content_range: Some(ContentRange {
-            start: int64(range.start),
-            end: int64(range.end),
-            complete_length: int64(manifest.size),
-        }),
-        chunk: None,
-    };
+    let described = manifest.described(|manifest| {
+        let first = DownloadImageResponse { image: Some(image(manifest)), ..Default::default() };
+        first.encode_to_vec().into()
+    });
+    let content_range =
+        ContentRange { start: int64(range.start), end: int64(range.end), complete_length: int64(manifest.size) };
     let chunks = blob.send(range, MESSAGE, outlet).map_ok(Part::Chunk);
-    Ok(stream::once(async { Ok(Part::First(Box::new(first))) }).chain(chunks))
+    Ok(stream::once(async move { Ok(Part::First(described, content_range)) }).chain(chunks))
 }
 
 /// The items that answer one request of a `DownloadImages` stream; a failure is one of them.

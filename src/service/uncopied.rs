@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
@@ -33,10 +33,17 @@ pub(super) struct Uncopied {
 impl Uncopied {
     /// A message without bytes of an image.
     pub(super) fn of(message: &impl Message) -> Self {
-        let len = message.encoded_len();
+        Self::joined(&[], message)
+    }
+
+    /// A message without bytes of an image, of which some fields are encoded already: encodings one after another are that of
+    /// all their fields.
+    pub(super) fn joined(encoded: &[u8], fields: &impl Message) -> Self {
+        let len = encoded.len() + fields.encoded_len();
         let mut beginning = BytesMut::with_capacity(HEAD_LEN + len);
         put_head(&mut beginning, 0, len);
-        message.encode_raw(&mut beginning);
+        beginning.put_slice(encoded);
+        fields.encode_raw(&mut beginning);
         Self { beginning: beginning.freeze(), end: Bytes::new() }
     }
 

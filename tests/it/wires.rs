@@ -143,6 +143,43 @@ async fn json_answers_have_an_etag_of_their_own() {
     assert_eq!(tag.to_str().unwrap().trim_matches('"'), image["sha256"]);
 }
 
+/// Of each version, even where one before was downloaded too.
+#[tokio::test]
+async fn what_a_download_tells_of_its_image_is_what_is_kept() {
+    let server = Server::start().await;
+    let check = async || {
+        let mut client = server.grpc();
+        let name = String::from("images/a");
+        let image = client.get_image(pb::GetImageRequest { name: name.clone() }).await.unwrap().into_inner().image;
+        for read_offset in [0, 5] {
+            let request = pb::DownloadImageRequest { name: name.clone(), read_offset, ..Default::default() };
+            let mut alone = client.download_image(request).await.unwrap().into_inner();
+            let first = alone.message().await.unwrap().unwrap();
+            let request = pb::DownloadImagesRequest { name: name.clone(), read_offset, ..Default::default() };
+            let mut among = client.download_images(tokio_stream::iter([request])).await.unwrap().into_inner();
+            let item = among.message().await.unwrap().unwrap().item;
+            assert_eq!(item, Some(pb::download_images_response::Item::Part(first.clone())));
+            let size = image.as_ref().unwrap().size_bytes;
+            let range = pb::ContentRange { start: read_offset, end: size, complete_length: size };
+            assert_eq!((first.image, first.content_range, first.chunk), (image.clone(), Some(range), None));
+        }
+        image.unwrap()
+    };
+    let http = reqwest::Client::new();
+    http.put(server.url("/i/a")).body(photo("photo.jpg")).send().await.unwrap();
+    let new = check().await;
+    let change = pb::Image { name: new.name.clone(), display_name: "Another".into(), ..Default::default() };
+    server.grpc().update_image(pb::UpdateImageRequest { image: Some(change), ..Default::default() }).await.unwrap();
+    let relabelled = check().await;
+    http.put(server.url("/i/a")).body(photo("orientation-3.jpg")).send().await.unwrap();
+    let replaced = check().await;
+    assert_eq!(
+        [new.display_name.as_str(), &relabelled.display_name, &replaced.display_name],
+        ["", "Another", "Another"]
+    );
+    assert!(new.sha256 == relabelled.sha256 && relabelled.sha256 != replaced.sha256);
+}
+
 #[tokio::test]
 async fn several_downloads_share_one_stream() {
     let server = Server::start().await;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{Filter, Key, Order, OrderBy, Query};
 use crate::error::{Detail, Error, Reason};
-use crate::image::manifest::{FORMAT_VERSION, Manifest};
+use crate::image::manifest::{Description, FORMAT_VERSION, Manifest};
 use crate::image::probe::Format;
 
 fn image(id: &str, size: u64) -> Manifest {
@@ -34,6 +34,7 @@ fn image(id: &str, size: u64) -> Manifest {
         display_name: "A \"cat\" \\ a dog".to_owned(),
         labels: [("team".to_owned(), "press desk".to_owned()), ("a.b-c".to_owned(), "1".to_owned())].into(),
         request: None,
+        description: Description::default(),
     }
 }
 
