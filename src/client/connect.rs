@@ -157,10 +157,11 @@ impl AsyncRead for Tcp {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if let Some(alert) = self.greeted.take() {
             match buf.filled().get(before) {
+                // The length of the settings that HTTP/2 begins with is below 64 KiB (RFC 9113, section 3.4).
+                Some(0) | None => {}
                 // A TLS record that holds an alert (RFC 8446, section 5.1).
                 Some(21) => alert.set(Some("it speaks TLS: write https://".to_owned())),
-                Some(b'H') => alert.set(Some("it does not speak HTTP/2: is it a wirephoto server?".to_owned())),
-                _ => {}
+                Some(_) => alert.set(Some("it does not speak HTTP/2: is it a wirephoto server?".to_owned())),
             }
         }
         Poll::Ready(Ok(()))

@@ -149,6 +149,12 @@ impl FromStr for Server {
         if uri.host().is_none_or(str::is_empty) {
             return Err(bad("it has no host"));
         }
+        if uri
+            .authority()
+            .is_some_and(|authority| authority.as_str() != authority.host() && authority.port_u16().is_none())
+        {
+            return Err(bad("its port is no number up to 65535"));
+        }
         if uri.path() != "/" || uri.query().is_some() {
             return Err(bad("it has a path"));
         }
@@ -205,6 +211,8 @@ mod tests {
             ("ftp://localhost", "neither http nor https"),
             ("http://localhost/v1", "a path"),
             ("http://localhost/?a", "a path"),
+            ("http://localhost:99999", "its port"),
+            ("http://[::1]:", "its port"),
             ("", "no URL"),
             ("http://", "no URL"),
         ] {

@@ -15,7 +15,7 @@ impl Bars {
     /// A bar of a transfer whose size is not known yet.
     pub(super) fn add(&self, title: &str) -> Bar {
         let bar = self.0.add(ProgressBar::new_spinner().with_message(safe(title).into_owned()));
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {bytes} {bytes_per_sec}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {decimal_bytes} {decimal_bytes_per_sec}") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(100));
@@ -45,7 +45,7 @@ impl Bar {
 
 impl Progress for Bar {
     fn total(&self, bytes: u64) {
-        let template = "{spinner} {msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let template = "{spinner} {msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("=> "));
         }

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, complain, print, print_json, serve};
+use super::{Failure, complain, interrupted, print, print_json, serve};
 use crate::bench::{self, Line, Options, Progress};
 use crate::cli::{BenchArgs, BenchPart};
 use crate::config::Config;
@@ -21,7 +20,7 @@ pub(super) async fn run(args: &BenchArgs) -> Result<(), Failure> {
     // Five minutes are too much to lose for a folder that is not there.
     let page = options.html.as_deref().map(Page::claim).transpose()?;
     let bar = Bar::new();
-    let measured = bench::run(&options, &bar, interrupt()).await;
+    let measured = bench::run(&options, &bar, interrupted()).await;
     bar.0.finish_and_clear();
     let report = measured.map_err(Failure::Failed)?;
     if let Some(page) = page {
@@ -39,15 +38,6 @@ pub(super) async fn run(args: &BenchArgs) -> Result<(), Failure> {
         complain("bench", missing);
     }
     Err(Failure::Failed("the benchmark is incomplete".to_owned()))
-}
-
-/// Completes at Ctrl-C or SIGTERM.
-async fn interrupt() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }
 
 /// The file a page goes to, found writable. It is removed again if no page comes.

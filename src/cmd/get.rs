@@ -25,14 +25,14 @@ pub(super) async fn run(args: GetArgs) -> Result<(), Failure> {
         return match args.output {
             Some(output) if output == Path::new("-") => to_stdout(&client, id, &bars).await,
             Some(output) if output.is_dir() => to_file(&client, id, output.join(id.as_str()), &bars).await,
+            Some(output) if output.as_os_str().as_encoded_bytes().ends_with(b"/") => Err(no_folder(&output)),
             Some(output) => to_file(&client, id, output, &bars).await,
             None => to_file(&client, id, PathBuf::from(id.as_str()), &bars).await,
         };
     }
     let folder = args.output.unwrap_or_else(|| ".".into());
     if !folder.is_dir() {
-        let folder = folder.display();
-        return Err(Failure::Usage(format!("-o: `{folder}` is no folder: several images need one, so make it first")));
+        return Err(no_folder(&folder));
     }
     let (client, bars, folder) = (&client, &bars, &folder);
     let mut failed = false;
@@ -51,6 +51,10 @@ pub(super) async fn run(args: GetArgs) -> Result<(), Failure> {
         }
     }
     if failed { Err(Failure::Told) } else { Ok(()) }
+}
+
+fn no_folder(output: &Path) -> Failure {
+    Failure::Usage(format!("-o: `{}` is no folder: make it first", output.display()))
 }
 
 async fn to_stdout(client: &Client, id: &ImageId, bars: &Bars) -> Result<(), Failure> {
@@ -112,7 +116,11 @@ impl Partial {
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let path = target.with_file_name(format!(".wirephoto-{unique}.part"));
         let file = fs::File::options().write(true).create_new(true).open(&path)?;
-        Ok((Self { path: Some(path) }, file))
+        let partial = Self { path: Some(path) };
+        if let Ok(replaced) = fs::metadata(target) {
+            file.set_permissions(replaced.permissions())?;
+        }
+        Ok((partial, file))
     }
 
     fn publish(mut self, target: &Path) -> io::Result<()> {

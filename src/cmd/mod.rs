@@ -16,10 +16,15 @@ mod version;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{ClientArgs, Command};
 use crate::client::{self, Client, ClientOptions, Server, Servers, Tls, TlsFiles};
@@ -140,12 +145,33 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Ends the work at Ctrl-C. Dropping it removes what it left half-written.
+/// Ends the work when it is [`interrupted`]. Dropping it removes what it left half-written.
 async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
         outcome = work => outcome,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::Failed("interrupted".to_owned())),
+        () = interrupted() => Err(Failure::Failed("interrupted".to_owned())),
     }
+}
+
+/// Completes at Ctrl-C, at SIGTERM, and when the terminal is closed.
+async fn interrupted() {
+    let mut waiting: FuturesUnordered<_> = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .into_iter()
+        .filter(|&kind| kind != SignalKind::hangup() || !outlives_terminal())
+        .filter_map(|kind| signal(kind).ok())
+        .map(async |mut signal| signal.recv().await)
+        .collect();
+    if waiting.next().await.is_none() {
+        std::future::pending().await
+    }
+}
+
+/// Whether `nohup` started it: who waits for a signal no longer ignores it. Where nothing tells, nobody waits.
+fn outlives_terminal() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_none_or(|mask| mask & 1 != 0)
 }
 
 /// The client that flags and environment describe.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::requests::{Outcome, Request, reused};
 use super::{Core, Delete};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 impl Core {
     pub(super) async fn delete(self: &Arc<Self>, delete: Delete) -> Result<()> {
@@ -35,11 +35,25 @@ impl Core {
             if !delete.allow_missing {
                 return Err(Error::image_not_found(&delete.id));
             }
-            return remember(request.as_ref(), None).await;
+            return match remember(request.as_ref(), None).await {
+                Err(error) if error.reason == Reason::NoSpace => Ok(()),
+                remembered => remembered,
+            };
         };
         (delete.precondition)(Some(&current))?;
-        remember(request.as_ref(), Some(current.generation)).await?;
-        self.take_away(&current).await
+        match remember(request.as_ref(), Some(current.generation)).await {
+            Ok(()) => self.take_away(&current).await,
+            // Who deletes to make room must not be told to delete first. The manifest's own may do for the record; where it
+            // does not, a retry is told that there is no such image.
+            Err(error) if error.reason == Reason::NoSpace => {
+                self.take_away(&current).await?;
+                if let Err(error) = remember(request.as_ref(), Some(current.generation)).await {
+                    error.log();
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn take_away(&self, current: &super::Manifest) -> Result<()> {

@@ -36,15 +36,15 @@ export async function open(browser, options = {}) {
   return { page, complaints, requests, close: () => context.close() };
 }
 
-/** Makes downloads slow enough for a person, and a test, to stop them. */
-export async function throttle(page, bytesPerSecond) {
+/** Makes transfers slow enough for a person, and a test, to stop them: bytes a second. */
+export async function throttle(page, { download = -1, upload = -1 }) {
   const session = await page.context().newCDPSession(page);
   await session.send("Network.enable");
   await session.send("Network.emulateNetworkConditions", {
     offline: false,
     latency: 0,
-    downloadThroughput: bytesPerSecond,
-    uploadThroughput: -1,
+    downloadThroughput: download,
+    uploadThroughput: upload,
   });
   return () => session.detach();
 }

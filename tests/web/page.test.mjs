@@ -147,6 +147,14 @@ for (const { wire, home, unary, stream } of WIRES)
       await page.getByRole("alert").getByText("is taken").waitFor();
       const name = page.getByRole("textbox", { name: "Another name" });
       assert.equal(await name.inputValue(), `twice-2${extension}`);
+      const before = tab.requests.length;
+      for (const none of ["", "my twice", "-twice", "a..b"]) {
+        await name.fill(none);
+        await name.press("Enter");
+        assert.ok(await name.evaluate((input) => !input.validity.valid && input === document.activeElement), none);
+      }
+      assert.equal(tab.requests.length, before);
+      await name.fill(`twice-2${extension}`);
       await name.press("Enter");
       await cardNamed(page, `twice-2${extension}`).waitFor();
       assert.equal(await cardNamed(page, `twice${extension}`).count(), 1);
@@ -233,7 +241,7 @@ for (const { wire, home, unary, stream } of WIRES)
       await put(id, large);
 
       await page.goto(home);
-      const endThrottle = await throttle(page, 8_000_000);
+      const endThrottle = await throttle(page, { download: 8_000_000 });
       await cardNamed(page, id).click();
       const bar = page.getByRole("progressbar", { name: "Download" });
       await page.waitForFunction((element) => element.value > 0.05, await bar.elementHandle());
@@ -251,6 +259,23 @@ for (const { wire, home, unary, stream } of WIRES)
       await page.locator(".progress-figures").getByText("SHA-256 verified").waitFor({ timeout: 120_000 });
       assert.equal(await page.locator("[data-field=sha256]").textContent(), await sha256(large));
       assert.equal(downloads(tab.requests).length, 2);
+    });
+
+    it("cancels an upload, and sends it again", async () => {
+      await page.goto(home);
+      const endThrottle = await throttle(page, { upload: 4_000_000 });
+      await fileInput(page).setInputFiles(large);
+      const bar = page.getByRole("progressbar", { name: `Upload of ${basename(large)}` });
+      await page.waitForFunction((element) => element.value > 0.02, await bar.elementHandle());
+      const broken = page.waitForEvent("requestfailed", (request) => request.method() === "PUT");
+      await page.getByRole("button", { name: "Cancel" }).click();
+      const id = leave(basename(new URL((await broken).url()).pathname));
+      await page.getByText("Stopped before the server had all of it.").waitFor();
+      assert.equal((await fetch(`${server}/i/${id}`)).status, 404);
+      await endThrottle();
+      await page.getByRole("button", { name: "Try again" }).click();
+      await page.getByText(`${basename(large)} is kept as`).waitFor({ timeout: 120_000 });
+      assert.equal((await fetch(`${server}/i/${id}`, { method: "DELETE" })).status, 204);
     });
 
     it("sends a large image as plain bytes, with its progress", async () => {

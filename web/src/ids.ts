@@ -1,6 +1,13 @@
 // Image ids: from file names, from resource names, and the next one when one is taken.
 
 const MAX_LENGTH = 128;
+
+/** What an id is, for an input and for people. */
+export const ID = {
+  pattern: String.raw`(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._\-]{0,${MAX_LENGTH - 1}}`,
+  words: `Letters, digits and . _ - without two dots in a row, a letter or digit first, ${MAX_LENGTH} at most`,
+};
+
 /** Longest ending that is kept when a name is cut. */
 const MAX_ENDING = 16;
 

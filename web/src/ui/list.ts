@@ -38,6 +38,7 @@ export class List {
   async reload(): Promise<void> {
     this.#cards.clear();
     this.#grid.replaceChildren();
+    this.#count.textContent = "";
     await this.#load("");
   }
 

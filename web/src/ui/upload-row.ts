@@ -3,7 +3,7 @@
 import { client, QUICK } from "../client";
 import { isNotFound, isTaken, mayRetry } from "../errors";
 import type { Image } from "../gen/wirephoto/v1/image_service_pb";
-import { idForFile, nextId } from "../ids";
+import { ID, idForFile, nextId } from "../ids";
 import { Sender } from "../sender";
 import { button, el } from "./dom";
 import { bytes } from "./format";
@@ -41,7 +41,6 @@ export class UploadRow {
   /** Sends the file; when it ends, well or not, this row says so and the next file may go. */
   async send(): Promise<void> {
     if (this.#stop.signal.aborted) return;
-    this.#stop = new AbortController();
     const { signal } = this.#stop;
     this.#id.textContent = this.#sender.id;
     const cancel = button("Cancel", "quiet", () => this.#stop.abort());
@@ -78,12 +77,19 @@ export class UploadRow {
 
   async #offerAnotherName(): Promise<void> {
     const taken = this.#sender.id;
-    const input = el("input", { type: "text", "aria-label": "Another name", spellcheck: false, autocomplete: "off" });
+    const input = el("input", {
+      type: "text",
+      "aria-label": "Another name",
+      spellcheck: false,
+      autocomplete: "off",
+      required: true,
+      pattern: ID.pattern,
+      title: ID.words,
+    });
     input.value = await freeId(taken);
     const go = () => {
-      const id = input.value.trim();
-      if (id === "") return;
-      this.#sender = new Sender(this.file, id);
+      if (!input.reportValidity()) return;
+      this.#sender = new Sender(this.file, input.value);
       void this.send();
     };
     input.addEventListener("keydown", (event) => {
@@ -96,7 +102,10 @@ export class UploadRow {
   }
 
   #again(): HTMLElement {
-    return button("Try again", "quiet", () => void this.send());
+    return button("Try again", "quiet", () => {
+      this.#stop = new AbortController();
+      void this.send();
+    });
   }
 
   #dismiss(label: string, also?: () => void): HTMLElement {
