@@ -1,11 +1,16 @@
-// Puts a photograph, lists it, gets it back and compares: go run . PHOTO [HOST:PORT]
+// Puts a photograph, lists it, gets it back and compares. In this folder:
 //
-// The stubs in gen/ come from `buf generate ../../proto --path ../../proto/wirephoto`.
+//	go install github.com/bufbuild/buf/cmd/buf@v1.75.0
+//	go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+//	go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+//	PATH=$PATH:$(go env GOPATH)/bin buf generate ../../proto --path ../../proto/wirephoto
+//	go run . PHOTO [HOST:PORT]
 package main
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -27,11 +32,28 @@ func main() {
 	check(err)
 	images, ctx := pb.NewImageServiceClient(conn), context.Background()
 
-	photo, err := os.ReadFile(os.Args[1])
+	photo, err := os.Open(os.Args[1])
 	check(err)
-	created, err := images.CreateImage(ctx, &pb.CreateImageRequest{Content: photo})
+	sent, back := sha256.New(), sha256.New()
+	upload, err := images.UploadImage(ctx)
 	check(err)
-	name := created.Image.Name
+	message, offset := &pb.UploadImageRequest{Spec: &pb.UploadSpec{}}, int64(0)
+	// A Send that fails does not say why: CloseAndRecv does.
+	for upload.Send(message) == nil && !message.FinishWrite {
+		data := make([]byte, 1<<20)
+		n, err := photo.Read(data)
+		done := errors.Is(err, io.EOF)
+		if !done {
+			check(err)
+		}
+		sent.Write(data[:n])
+		chunk := &pb.ChecksummedData{Data: data[:n]}
+		message = &pb.UploadImageRequest{WriteOffset: offset, Chunk: chunk, FinishWrite: done}
+		offset += int64(n)
+	}
+	uploaded, err := upload.CloseAndRecv()
+	check(err)
+	name := uploaded.Image.Name
 
 	list, err := images.ListImages(ctx, &pb.ListImagesRequest{Filter: fmt.Sprintf("name = %q", name)})
 	check(err)
@@ -41,15 +63,14 @@ func main() {
 
 	download, err := images.DownloadImage(ctx, &pb.DownloadImageRequest{Name: name})
 	check(err)
-	var back bytes.Buffer
-	message, err := download.Recv()
-	for ; err == nil; message, err = download.Recv() {
-		back.Write(message.GetChunk().GetData())
+	part, err := download.Recv()
+	for ; err == nil; part, err = download.Recv() {
+		back.Write(part.GetChunk().GetData())
 	}
 	if !errors.Is(err, io.EOF) {
 		check(err)
 	}
-	fmt.Println("same bytes:", bytes.Equal(photo, back.Bytes()))
+	fmt.Println("same bytes:", bytes.Equal(sent.Sum(nil), back.Sum(nil)))
 
 	_, err = images.DeleteImage(ctx, &pb.DeleteImageRequest{Name: name})
 	check(err)

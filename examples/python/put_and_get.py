@@ -1,9 +1,12 @@
-"""Puts a photograph, lists it, gets it back and compares: python put_and_get.py PHOTO [HOST:PORT]
+"""Puts a photograph, lists it, gets it back and compares. In this folder:
 
-The stubs come from: python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. proto/wirephoto/v1/*.proto
+python3 -m venv gen/venv && . gen/venv/bin/activate
+pip install grpcio grpcio-tools googleapis-common-protos
+python -m grpc_tools.protoc -I ../../proto --python_out=gen --grpc_python_out=gen ../../proto/wirephoto/v1/*.proto
+PYTHONPATH=gen python put_and_get.py PHOTO [HOST:PORT]
 """
 
-import pathlib
+import hashlib
 import sys
 
 import grpc
@@ -11,14 +14,26 @@ import grpc
 from wirephoto.v1 import image_service_pb2 as pb
 from wirephoto.v1.image_service_pb2_grpc import ImageServiceStub
 
-photo = pathlib.Path(sys.argv[1]).read_bytes()
 server = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:8080"
+sent, back = hashlib.sha256(), hashlib.sha256()
 
-with grpc.insecure_channel(server, options=[("grpc.max_receive_message_length", 8 << 20)]) as channel:
+
+def upload(photo):
+    yield pb.UploadImageRequest(spec=pb.UploadSpec())
+    offset = 0
+    while data := photo.read(1 << 20):
+        sent.update(data)
+        yield pb.UploadImageRequest(write_offset=offset, chunk=pb.ChecksummedData(data=data))
+        offset += len(data)
+    yield pb.UploadImageRequest(write_offset=offset, finish_write=True)
+
+
+with open(sys.argv[1], "rb") as photo, grpc.insecure_channel(server) as channel:
     images = ImageServiceStub(channel)
-    name = images.CreateImage(pb.CreateImageRequest(content=photo)).image.name
+    name = images.UploadImage(upload(photo)).image.name
     for image in images.ListImages(pb.ListImagesRequest(filter=f'name = "{name}"')).images:
         print(f"{image.name} {image.media_type} {image.width}x{image.height}, {image.size_bytes} bytes")
-    back = b"".join(part.chunk.data for part in images.DownloadImage(pb.DownloadImageRequest(name=name)))
-    print("same bytes:", "true" if back == photo else "false")
+    for part in images.DownloadImage(pb.DownloadImageRequest(name=name)):
+        back.update(part.chunk.data)
+    print("same bytes:", "true" if back.digest() == sent.digest() else "false")
     images.DeleteImage(pb.DeleteImageRequest(name=name))

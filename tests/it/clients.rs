@@ -240,27 +240,29 @@ fn schemathesis_finds_no_answer_that_is_not_documented() {
     assert!(printed.contains("Selected: 12/12") && printed.contains("Tested: 12"), "{printed}");
 }
 
-/// Runs an example; it must put the photograph, list it and get the same bytes back.
+/// Runs an example on the photograph and on the large image; it must put each, list it and get the same bytes back.
 #[track_caller]
-fn example(run: impl FnOnce(&Desk) -> Command) {
+fn example(run: impl Fn(&Desk, &Path) -> Command) {
     let desk = Desk::new();
-    let printed = done(&mut run(&desk));
-    let lines: Vec<&str> = printed.lines().collect();
-    assert_eq!(lines.len(), 2, "{printed}");
-    let size = fs::metadata(desk.photo()).expect("it was written").len();
-    assert!(lines[0].starts_with("images/") && lines[0].ends_with(&format!(", {size} bytes")), "{printed}");
-    assert!(lines[0].contains(" image/jpeg "), "{printed}");
-    assert_eq!(lines[1], "same bytes: true");
-    desk.is_empty();
+    for (image, media_type) in [(desk.photo(), " image/jpeg "), (desk.large(), " image/bmp ")] {
+        let printed = done(&mut run(&desk, &image));
+        let lines: Vec<&str> = printed.lines().collect();
+        assert_eq!(lines.len(), 2, "{printed}");
+        let size = fs::metadata(&image).expect("it was written").len();
+        assert!(lines[0].starts_with("images/") && lines[0].ends_with(&format!(", {size} bytes")), "{printed}");
+        assert!(lines[0].contains(media_type), "{printed}");
+        assert_eq!(lines[1], "same bytes: true");
+        desk.is_empty();
+    }
 }
 
 #[test]
 #[ignore = "needs tools: make test"]
 fn example_in_rust() {
-    example(|desk| {
+    example(|desk, image| {
         let mut command = desk.command(env!("CARGO"));
         command.args(["run", "--quiet", "--locked", "--example", "put_and_get", "--"]);
-        command.arg(desk.photo()).arg(&desk.server.url);
+        command.arg(image).arg(&desk.server.url);
         command
     });
 }
@@ -268,9 +270,9 @@ fn example_in_rust() {
 #[test]
 #[ignore = "needs tools: make test"]
 fn example_in_go() {
-    example(|desk| {
+    example(|desk, image| {
         let mut command = desk.command("go");
-        command.args(["run", "."]).arg(desk.photo()).arg(desk.server.address());
+        command.args(["run", "."]).arg(image).arg(desk.server.address());
         command.current_dir(Path::new(ROOT).join("examples/go"));
         command
     });
@@ -279,9 +281,9 @@ fn example_in_go() {
 #[test]
 #[ignore = "needs tools: make test"]
 fn example_in_python() {
-    example(|desk| {
+    example(|desk, image| {
         let mut command = desk.command("python");
-        command.arg("examples/python/put_and_get.py").arg(desk.photo()).arg(desk.server.address());
+        command.arg("examples/python/put_and_get.py").arg(image).arg(desk.server.address());
         command
     });
 }
@@ -291,9 +293,9 @@ fn example_in_python() {
 fn example_in_typescript() {
     let folder = Path::new(ROOT).join("examples/typescript");
     done(command("npm").args(["run", "--silent", "check"]).current_dir(&folder));
-    example(|desk| {
+    example(|desk, image| {
         let mut command = desk.command(folder.join("node_modules/.bin/tsx"));
-        command.arg("put_and_get.ts").arg(desk.photo()).arg(&desk.server.url).current_dir(&folder);
+        command.arg("put_and_get.ts").arg(image).arg(&desk.server.url).current_dir(&folder);
         command
     });
 }
@@ -301,9 +303,9 @@ fn example_in_typescript() {
 #[test]
 #[ignore = "needs tools: make test"]
 fn example_with_curl() {
-    example(|desk| {
+    example(|desk, image| {
         let mut command = desk.command("examples/put_and_get.sh");
-        command.arg(desk.photo()).arg(&desk.server.url);
+        command.arg(image).arg(&desk.server.url);
         command
     });
 }
