@@ -25,6 +25,7 @@ pub mod proto;
 pub mod raw;
 pub mod server;
 pub mod service;
+pub mod silence;
 pub mod store;
 pub mod well_known;
 pub mod wire;

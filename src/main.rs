@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use wirephoto::cli::Cli;
 use wirephoto::cmd::{self, Failure};
 
@@ -35,9 +36,14 @@ fn init_telemetry() -> Result<(), Failure> {
     const VARIABLE: &str = "WIREPHOTO_LOG";
     let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
     let wanted = wanted.as_deref().unwrap_or("info");
-    let filter = EnvFilter::try_new(wanted).map_err(|error| {
-        Failure::Usage(format!("{VARIABLE}: `{wanted}` is no filter: {error}; write such as info or wirephoto=debug"))
-    })?;
+    let bad = |why: &str| {
+        Failure::Usage(format!("{VARIABLE}: `{wanted}` is no filter: {why}; write such as info or wirephoto=debug"))
+    };
+    let filter = EnvFilter::try_new(wanted).map_err(|error| bad(&error.to_string()))?;
+    // A word alone that is no level would name a part of the program, and silence all others.
+    if wanted.chars().all(char::is_alphanumeric) && wanted.parse::<LevelFilter>().is_err() {
+        return Err(bad("it is no level (error, warn, info, debug, trace, off)"));
+    }
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

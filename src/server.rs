@@ -22,10 +22,13 @@ use crate::wire::openapi::{About, Document};
 use crate::wire::{self, Limits, Wire, Wires};
 use crate::{net, page, raw, service};
 
-pub use crate::net::{Threads, Tls, listen};
+pub use crate::net::{Limits as Connections, Threads, Tls, listen};
 
 /// The services that every wire serves.
 const TABLES: &[&[Method]] = &[IMAGE_SERVICE];
+
+/// How often the store is asked whether it answers, for health checks.
+const STORE_ASKED: Duration = Duration::from_secs(5);
 
 /// What the server is made of.
 pub struct App {
@@ -60,9 +63,9 @@ impl App {
         self
     }
 
-    /// Connections that there may be at once.
-    pub fn max_connections(&self) -> usize {
-        self.connections.connections
+    /// Its limits of connections.
+    pub fn connections(&self) -> Connections {
+        self.connections
     }
 
     /// With other limits of connections than those it ships with.
@@ -136,12 +139,33 @@ pub async fn serve(
 ) -> Result<()> {
     let service = service(&app)?;
     let stopping = async {
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            () = follow_store(&app.images, &app.services.health) => {}
+        }
         app.ready.store(false, Ordering::Relaxed);
-        service::set_not_serving(&app.services.health).await;
+        service::report(&app.services.health, false).await;
     };
     net::serve(listener, threads, service, app.tls.clone(), app.connections, stopping, drain).await;
     Ok(())
+}
+
+/// Tells health checks whether the store answers, for ever.
+async fn follow_store(images: &Images, health: &service::HealthReporter) {
+    let mut well = true;
+    loop {
+        tokio::time::sleep(STORE_ASKED).await;
+        let ready = images.ready().await;
+        if ready.is_ok() == well {
+            continue;
+        }
+        well = !well;
+        match ready {
+            Ok(()) => tracing::info!("the store answers again"),
+            Err(error) => error.log(),
+        }
+        service::report(health, well).await;
+    }
 }
 
 #[derive(Clone)]

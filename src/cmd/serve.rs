@@ -18,6 +18,8 @@ use crate::store::Store;
 const DRAIN: Duration = Duration::from_secs(30);
 /// Open files beside those of connections: of images that were read lately, pipes, uploads.
 const OWN_FILES: usize = 2_000;
+/// How often free memory is given back.
+const GIVE_BACK: Duration = Duration::from_secs(30);
 
 /// Serves until SIGTERM or SIGINT. Once it accepts, it says so in one line on stdout.
 pub async fn run(config: Config) -> Result<(), Failure> {
@@ -35,7 +37,14 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     if let Some(tls) = tls {
         app = app.with_tls(tls);
     }
-    allow_open_files(app.max_connections() + OWN_FILES);
+    let connections = allow_open_files(app.connections());
+    app = app.with_connections(connections);
+    tokio::spawn(async {
+        loop {
+            tokio::time::sleep(GIVE_BACK).await;
+            io::give_back_now();
+        }
+    });
 
     let listener = server::listen(config.listen).await.map_err(|error| {
         let message = format!("cannot listen on {}: {error}; choose another --listen ADDR:PORT", config.listen);
@@ -49,14 +58,20 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     Ok(server::serve(listener, threads, app, shutdown, DRAIN).await?)
 }
 
-/// Lets all connections come; where the system does not, its operator is told.
-fn allow_open_files(wanted: usize) {
-    let allowed = io::allow_open_files(wanted as u64);
-    if allowed < wanted as u64 {
+/// Lets all connections come; where the system does not, fewer, so that files are left for the store, and its operator is
+/// told.
+fn allow_open_files(mut limits: server::Connections) -> server::Connections {
+    let wanted = limits.connections + OWN_FILES;
+    let allowed = usize::try_from(io::allow_open_files(wanted as u64)).unwrap_or(usize::MAX);
+    if allowed < wanted {
+        let all = limits.connections;
+        limits.connections = allowed - OWN_FILES.min(allowed / 2);
         tracing::warn!(
-            "the system allows {allowed} open files, and all connections may take {wanted}: raise its hard limit"
+            "the system allows {allowed} open files: of {all} connections at once {} are taken; raise its hard limit to {wanted}",
+            limits.connections
         );
     }
+    limits
 }
 
 /// A store that is named wrongly is bad configuration; one that does not answer is not.

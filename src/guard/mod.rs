@@ -116,7 +116,7 @@ impl<I: Answers> Guard<I> {
     async fn checked(&self, request: Request) -> Response<Body> {
         let spoken = spoken(&request);
         let wire = spoken.wire;
-        let origin = self.policy.origins.check(request.method(), request.uri(), request.headers());
+        let origin = self.policy.origins.check(request.version(), request.method(), request.uri(), request.headers());
         // Of health and reflection, rather than of the product.
         let unbounded = is_rpc(wire) && spoken.method.is_none();
         let deadline = origin

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
 use http::uri::Authority;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Uri, Version};
 
 use crate::error::{Error, Reason, Result};
 
@@ -36,8 +36,8 @@ impl Origins {
     }
 
     /// Refuses what a foreign page sent.
-    pub fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<()> {
-        let host = host(uri, headers)?;
+    pub fn check(&self, version: Version, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<()> {
+        let host = host(version, uri, headers)?;
         self.check_host(host.as_ref(), headers)?;
         let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
         match origin {
@@ -86,12 +86,16 @@ fn is_localhost(name: &str) -> bool {
     last.eq_ignore_ascii_case("localhost")
 }
 
-/// `:authority`, or `Host`, of which there is at most one, and sound (RFC 9112 section 3.2).
-fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>> {
+/// `:authority`, or `Host`, of which there is one in HTTP/1.1 and at most one elsewhere, and sound (RFC 9112 section 3.2): without
+/// a user (RFC 9110 section 4.2.4).
+fn host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>> {
     let mut given = headers.get_all(header::HOST).iter();
     let named = given.next();
-    let parsed = named.map(|named| named.to_str().ok()?.parse().ok());
-    if given.next().is_some() || parsed == Some(None) {
+    let parsed: Option<Option<Authority>> = named.map(|named| named.to_str().ok()?.parse().ok());
+    let missing = named.is_none() && version == Version::HTTP_11;
+    let has_user = |authority: &Authority| authority.as_str().contains('@');
+    let unsound = parsed.iter().any(|host| host.as_ref().is_none_or(has_user)) || uri.authority().is_some_and(has_user);
+    if missing || unsound || given.next().is_some() {
         return Err(Error::invalid(
             "host",
             "the request has no sound Host header: send one, such as `Host: 127.0.0.1:8080`",
@@ -128,7 +132,7 @@ fn foreign(origin: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+    use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
     use super::Origins;
 
@@ -137,13 +141,13 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        origins.check(&method, &Uri::from_static("/v1/images"), &headers).is_ok()
+        origins.check(Version::HTTP_11, &method, &Uri::from_static("/v1/images"), &headers).is_ok()
     }
 
     #[test]
     fn on_loopback_only_our_own_page_and_named_ones() {
         let origins = Origins::new(vec!["https://press.example".into()], true);
-        let cases: [(&[(&str, &str)], bool); 18] = [
+        let cases: [(&[(&str, &str)], bool); 21] = [
             (&[("host", "127.0.0.1:8080")], true),
             (&[("host", "localhost:8080")], true),
             (&[("host", "LOCALHOST:8080")], true),
@@ -155,6 +159,9 @@ mod tests {
             (&[("host", "[::1]:8080")], true),
             (&[("host", "evil.example:8080")], false),
             (&[("host", "10.0.0.9:8080")], false),
+            (&[], false),
+            (&[("host", "")], false),
+            (&[("host", "me@127.0.0.1:8080")], false),
             (&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")], true),
             (&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:9")], false),
             (&[("host", "127.0.0.1:8080"), ("origin", "https://press.example")], true),
@@ -165,6 +172,9 @@ mod tests {
         ];
         for (headers, expected) in cases {
             assert_eq!(allowed(&origins, Method::GET, headers), expected, "{headers:?}");
+        }
+        for version in [Version::HTTP_10, Version::HTTP_2] {
+            assert!(origins.check(version, &Method::GET, &Uri::from_static("/v1/images"), &HeaderMap::new()).is_ok());
         }
         let link = [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
         assert!(allowed(&origins, Method::GET, &link));

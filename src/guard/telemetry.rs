@@ -21,6 +21,8 @@ use crate::wire::{self, Spoken, Wire};
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken from a client.
 const MAX_ID: usize = 128;
+/// Bytes of a path that are logged: of an image's, all.
+const MAX_PATH: usize = 1 << 10;
 
 /// Classifies the wire, names the request, and logs what `answer` makes of it, at its end.
 pub(super) async fn observe<A>(
@@ -81,6 +83,13 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
+/// The path, or as much of it as a line of the log needs.
+fn shortened(path: &str) -> String {
+    let end = path.floor_char_boundary(MAX_PATH);
+    let more = if end < path.len() { "…" } else { "" };
+    [&path[..end], more].concat()
+}
+
 fn grpc_status(headers: &HeaderMap) -> Option<u8> {
     headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
@@ -110,7 +119,7 @@ impl Entry {
             wire,
             peer: peer.map(|ConnectInfo(peer)| peer),
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path: shortened(request.uri().path()),
             status: 0,
             grpc_status: None,
             outcome: None,

@@ -16,6 +16,20 @@ pub(crate) fn give_back() {
     set(libc::M_TRIM_THRESHOLD, 128 << 10);
 }
 
+/// Gives back what is free where that is much: by itself only what lies at the end of an arena goes, and after many small
+/// buffers, such as those of uploads that were cut off, that is little. Takes some milliseconds then.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+pub(crate) fn give_back_now() {
+    const MUCH: usize = 64 << 20;
+    // SAFETY: neither takes a pointer, and both lock what they look at.
+    unsafe {
+        if libc::mallinfo2().fordblks > MUCH {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
 fn set(parameter: libc::c_int, value: usize) {
@@ -31,3 +45,7 @@ pub(crate) fn bound_arenas(_count: usize) {}
 /// As [`bound_arenas`].
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn give_back() {}
+
+/// As [`bound_arenas`].
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn give_back_now() {}

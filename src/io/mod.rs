@@ -28,11 +28,11 @@ pub(crate) use file::{FileReader, pieces};
 pub(crate) use gather::Gathering;
 #[cfg(target_os = "linux")]
 pub(crate) use lend::lent;
-pub(crate) use memory::{bound_arenas, give_back};
+pub(crate) use memory::{bound_arenas, give_back, give_back_now};
 pub(crate) use open_files::allow_open_files;
 pub(crate) use outlet::{Outlet, WORTH_KEEPING};
 pub(crate) use payload::Payload;
-pub(crate) use shared::SharedFile;
+pub(crate) use shared::{SharedFile, same_file};
 pub(crate) use shelf::{Shelf, Shelved};
 pub(crate) use socket::Socket;
 

@@ -1,6 +1,6 @@
 //! An open file that is read and sent by many at once.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::Deref;
 
 #[cfg(target_os = "linux")]
@@ -49,6 +49,19 @@ impl SharedFile {
     pub(crate) fn is_whole(&self) -> bool {
         false
     }
+}
+
+/// Whether two are one file.
+#[cfg(unix)]
+pub(crate) fn same_file(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Nobody can tell here.
+#[cfg(not(unix))]
+pub(crate) fn same_file(_: &Metadata, _: &Metadata) -> bool {
+    true
 }
 
 impl Deref for SharedFile {

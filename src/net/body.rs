@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Version, header};
+use http::{HeaderValue, Request, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+
+use crate::silence::Silence;
 
 /// An unread body is read on up to here, so that a client who is still sending gets to see the answer.
 const DRAIN_LIMIT: usize = 64 << 20;
@@ -20,7 +21,8 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 
 /// The request with a body that tells a cut from an end.
 ///
-/// HTTP/1.1 has no ping that tells who is gone: there a body that is awaited for `silence` is cut.
+/// One that is awaited for `silence` is cut: HTTP/1.1 has no ping that tells who is gone, and on HTTP/2 who answers pings may
+/// still hold what others wait for. Only streams of messages may rest on HTTP/2, between two of them; `wire` looks at those.
 pub(super) fn whole(request: Request<Incoming>, silence: Duration) -> Request<Body> {
     if request.body().is_end_stream() {
         return request.map(|_| Body::empty());
@@ -28,8 +30,16 @@ pub(super) fn whole(request: Request<Incoming>, silence: Duration) -> Request<Bo
     let http2 = request.version() == Version::HTTP_2;
     // Whoever awaits "100 Continue" sends nothing until the body is first read.
     let awaited = request.headers().contains_key(header::EXPECT);
-    let silence = (!http2).then_some(Silence { limit: silence, timer: None, begun: false });
+    let silence = (!http2 || !has_messages(&request)).then(|| Silence::new(silence));
     request.map(|incoming| Body::new(Whole { incoming: Some(incoming), http2, awaited, silence, ended: false }))
+}
+
+/// Whether the body is one of messages in envelopes.
+fn has_messages<T>(request: &Request<T>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    [&b"application/grpc"[..], b"application/connect+"]
+        .iter()
+        .any(|prefix| content_type.get(..prefix.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix)))
 }
 
 struct Whole {
@@ -40,25 +50,6 @@ struct Whole {
     awaited: bool,
     silence: Option<Silence>,
     ended: bool,
-}
-
-/// How long nothing has come of what is awaited.
-struct Silence {
-    limit: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    begun: bool,
-}
-
-impl Silence {
-    /// Whether it has lasted for too long. The task is woken when it has.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
-        if !self.begun {
-            self.begun = true;
-            timer.as_mut().reset(Instant::now() + self.limit);
-        }
-        timer.as_mut().poll(cx).is_ready()
-    }
 }
 
 /// The body stopped before its end.
@@ -86,10 +77,10 @@ impl http_body::Body for Whole {
                 return Poll::Pending;
             }
             this.ended = true;
-            return Poll::Ready(Some(Err(Cut::Silent(silence.limit).into())));
+            return Poll::Ready(Some(Err(Cut::Silent(silence.limit()).into())));
         };
         if let Some(silence) = &mut this.silence {
-            silence.begun = false;
+            silence.end();
         }
         // hyper takes RST_STREAM(NO_ERROR) for an end; only END_STREAM is one (RFC 9113 section 8.1).
         let reset = this.http2 && frame.is_none() && !incoming.is_end_stream();

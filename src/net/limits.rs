@@ -63,6 +63,8 @@ pub(super) const MAX_FRAME: u32 = 16 << 10;
 pub(super) const MAX_STREAMS: u32 = 250;
 /// All header fields of a request together, as HTTP/2 counts them (RFC 9113, section 6.5.2).
 pub(super) const MAX_HEADERS: u32 = 16 << 10;
+/// What connections that are cut have to end in.
+pub(super) const CUT: Duration = Duration::from_secs(1);
 /// A pause after `accept` fails for want of file descriptors or memory, which only time mends.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

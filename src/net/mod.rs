@@ -131,6 +131,8 @@ pub async fn serve<S>(
     if tokio::time::timeout(drain, threads.close()).await.is_err() {
         tracing::warn!(running, "cut what was still running {drain:?} after the signal to stop");
         phase.send_replace(Phase::Cut);
+        // Each request that is cut has its line in the log.
+        let _ = tokio::time::timeout(limits::CUT, threads.end()).await;
     }
 }
 

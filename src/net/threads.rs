@@ -75,6 +75,14 @@ impl Threads {
         }))
         .await;
     }
+
+    /// As [`Self::close`], and waits for what they left behind.
+    pub(super) async fn end(&self) {
+        self.close().await;
+        while self.tasks() > 0 {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
 }
 
 impl fmt::Debug for Threads {
@@ -133,13 +141,7 @@ mod tests {
         }
         assert_eq!(threads.connections(), 2 * count);
         drop(clients);
-        let ended = async {
-            threads.close().await;
-            while threads.tasks() > 0 {
-                tokio::time::sleep(GLANCE).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), threads.end()).await.unwrap();
         drop(told);
         let mut served = std::collections::HashMap::new();
         while let Some((before, after)) = heard.recv().await {

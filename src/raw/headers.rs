@@ -68,11 +68,7 @@ fn file_name(manifest: &Manifest) -> (&str, Option<&'static str>) {
 /// The file name that a request's or a form part's `Content-Disposition` gives, without its folders: `filename*`
 /// before `filename` (RFC 6266 section 4.3). An empty name counts as none.
 pub(super) fn given_file_name(fields: &HeaderMap) -> Option<String> {
-    let value = fields.get(header::CONTENT_DISPOSITION)?.as_bytes();
-    let value = match std::str::from_utf8(value) {
-        Ok(text) => text.to_owned(),
-        Err(_) => value.iter().copied().map(char::from).collect(),
-    };
+    let value = legible(fields.get(header::CONTENT_DISPOSITION)?.as_bytes());
     let (mut plain, mut extended) = (None, None);
     for (name, value) in Parameters(&value) {
         if name.eq_ignore_ascii_case("filename*") {
@@ -84,6 +80,20 @@ pub(super) fn given_file_name(fields: &HeaderMap) -> Option<String> {
     let path = extended.or(plain)?;
     let name = path.rsplit(['/', '\\']).next().unwrap_or_default().trim();
     (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Whether a `Content-Disposition` has a file name, even an empty one.
+pub(super) fn has_file_name(value: &[u8]) -> bool {
+    let is_name = |name: &str| ["filename", "filename*"].iter().any(|one| name.eq_ignore_ascii_case(one));
+    Parameters(&legible(value)).any(|(name, _)| is_name(&name))
+}
+
+/// Text in UTF-8, or else in Latin-1, which HTTP once was.
+fn legible(value: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.into(),
+        Err(_) => value.iter().copied().map(char::from).collect::<String>().into(),
+    }
 }
 
 /// `UTF-8''percent%20encoded` (RFC 8187), `None` where it is in another charset or malformed.
@@ -166,12 +176,24 @@ mod tests {
     use http::header::{CONTENT_DISPOSITION, HeaderMap, HeaderValue};
     use proptest::prelude::*;
 
-    use super::{IDEMPOTENCY_KEY, given_file_name, idempotency_key};
+    use super::{IDEMPOTENCY_KEY, given_file_name, has_file_name, idempotency_key};
 
     fn named(value: &[u8]) -> Option<String> {
         let mut fields = HeaderMap::new();
         fields.insert(CONTENT_DISPOSITION, HeaderValue::from_bytes(value).ok()?);
         given_file_name(&fields)
+    }
+
+    #[test]
+    fn a_file_is_known_whatever_its_name_is_written_in() {
+        for file in
+            [&b"form-data; name=a; filename=\"caf\xe9.png\""[..], b"form-data; FILENAME*=x", b"x; filename=\"\""]
+        {
+            assert!(has_file_name(file), "{}", file.escape_ascii());
+        }
+        for other in [&b"form-data; name=\"filename\""[..], b"form-data; name=\"a; filename=b\"", b"filename=x"] {
+            assert!(!has_file_name(other), "{}", other.escape_ascii());
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tonic::codec::CompressionEncoding::{Deflate, Gzip, Zstd};
+use tonic::server::NamedService;
 use tonic::{Request, Response, Status, Streaming};
+use tonic_health::ServingStatus;
 
 use crate::error::{Error, Result};
 use crate::image::id::ImageId;
@@ -26,7 +28,7 @@ use crate::proto::wirephoto::v1 as pb;
 use crate::proto::wirephoto::v1::image_service_server::{ImageService, ImageServiceServer};
 use crate::wire::Routes;
 use crate::wire::compression::{GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
-use crate::wire::grpc::status;
+use crate::wire::grpc::{status, undecoded};
 use convert::{image, label_change, present};
 use download::Part;
 
@@ -118,10 +120,12 @@ async fn downloaded(
     Ok(parts.map_ok(Part::message).map_err(|error| status(&error)).boxed())
 }
 
-/// Says that nothing new should be sent here.
-pub async fn set_not_serving(health: &HealthReporter) {
-    health.set_not_serving::<ImageServiceServer<Service>>().await;
-    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+/// Says whether anything new should be sent here.
+pub async fn report(health: &HealthReporter, serving: bool) {
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in ["", <ImageServiceServer<Service> as NamedService>::NAME] {
+        health.set_service_status(service, status).await;
+    }
 }
 
 /// `wirephoto.v1.ImageService` over the core.
@@ -194,7 +198,10 @@ impl ImageService for Service {
         let outlet = request.extensions().get::<Outlet>().cloned();
         let answers = request.into_inner().enumerate().map(move |(index, request)| match request {
             Ok(request) => download::items(images.clone(), index, request, outlet.clone()).map(Ok).boxed(),
-            Err(status) => stream::once(async { Err(status) }).boxed(),
+            Err(said) => {
+                let failure = undecoded(said.message().as_bytes()).map_or(said, |error| status(&error));
+                stream::once(async { Err(failure) }).boxed()
+            }
         });
         Ok(uncopied::answer(answers.flatten_unordered(IN_FLIGHT).boxed()))
     }

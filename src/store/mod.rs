@@ -19,7 +19,7 @@ use object_store::{Error as StoreError, GetOptions, ObjectMeta, ObjectStore, Obj
 use tokio::task;
 
 pub use blob::{Blob, BlobReader};
-use failure::{Doing, told, told_io};
+use failure::{Doing, told, told_io, unavailable};
 pub use key::StorageKey;
 pub(crate) use key::{BLOBS, MANIFESTS, REQUESTS};
 pub use object_store::{PutMode, UpdateVersion};
@@ -27,7 +27,7 @@ use recent::Recent;
 pub(crate) use writer::{BlobWriter, PART, StagedBlob};
 
 use crate::error::{Error, Result};
-use crate::io::{SharedFile, Shelf, Shelved};
+use crate::io::{self, SharedFile, Shelf, Shelved};
 
 /// Where images are kept. Cloning gives another handle to the same store.
 #[derive(Debug, Clone)]
@@ -54,8 +54,8 @@ pub(crate) enum Place {
     Folder {
         root: PathBuf,
         fsync: bool,
-        /// Held, not read: the lock ends with the store.
-        _lock: std::fs::File,
+        /// Held: the lock ends with the store.
+        lock: Arc<std::fs::File>,
     },
     /// This process's memory.
     Memory,
@@ -122,6 +122,10 @@ impl Store {
         let update = matches!(mode, PutMode::Update(_));
         let options = PutOptions { mode, ..PutOptions::default() };
         let path = key.path().map_err(Error::internal)?;
+        if let Place::Folder { .. } = self.inner.place {
+            // A folder whose volume went is made anew by the first write, and hidden by the volume when that is back.
+            self.ready().await?;
+        }
         match self.inner.objects.put_opts(&path, bytes.into(), options).await {
             Ok(put) => Ok(Written::Done(put.into())),
             Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(Written::Conflict),
@@ -200,9 +204,14 @@ impl Store {
     /// Asks the store for as little as shows that it answers.
     pub(crate) async fn ready(&self) -> Result<()> {
         match &self.inner.place {
-            Place::Folder { root, .. } => {
-                let lock = root.join(open::LOCK);
-                tokio::fs::metadata(lock).await.map_err(|error| told_io(error, Doing::Reading))?;
+            Place::Folder { root, lock, .. } => {
+                let (root, lock) = (root.clone(), lock.clone());
+                let here = task::spawn_blocking(move || is_here(&root, &lock)).await.map_err(Error::internal)?;
+                if !here.map_err(|error| told_io(error, Doing::Reading))? {
+                    return Err(unavailable(
+                        "the store's folder is not where it was: the operator must bring it back, or start the server again",
+                    ));
+                }
             }
             Place::Memory => {}
             Place::Shared => {
@@ -234,6 +243,15 @@ impl Store {
             Ok(removed)
         });
         removed.await.map_err(Error::internal)?.map_err(|error: std::io::Error| told_io(error, Doing::Writing))
+    }
+}
+
+/// Whether the folder is the one whose lock is held.
+fn is_here(root: &std::path::Path, lock: &std::fs::File) -> std::io::Result<bool> {
+    match std::fs::metadata(root.join(open::LOCK)) {
+        Ok(found) => Ok(io::same_file(&found, &lock.metadata()?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -85,7 +85,7 @@ fn open_folder(dir: PathBuf, fsync: bool) -> Result<(Arc<dyn ObjectStore>, Place
         sync_folder(root.parent().unwrap_or(&root)).map_err(|error| failed("made durable", error))?;
     }
     let objects = LocalFileSystem::new_with_prefix(&root).map_err(Error::internal)?.with_fsync(fsync);
-    Ok((Arc::new(objects), Place::Folder { root, fsync, _lock: lock }))
+    Ok((Arc::new(objects), Place::Folder { root, fsync, lock: Arc::new(lock) }))
 }
 
 /// Makes creations and deletions in a folder durable.

@@ -1,16 +1,16 @@
-//! Compressed requests: which encodings are taken, and the empty messages that tonic cannot decompress.
-
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+//! Compressed requests: which encodings are taken, and their messages without them. tonic would decompress them too, but say
+//! nothing of what they take.
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use http_body::Frame;
 
-use super::content_coding::Coding;
-use super::envelope::{HEAD_LEN, Head};
-use crate::error::{Error, Reason};
+use super::content_coding::{Coding, Undecodable};
+use super::envelope::{Deframer, envelope};
+use super::gather::Account;
+use super::grpc::too_large;
+use crate::error::{Error, Reason, Result};
 
 /// Names the encoding of a call's compressed messages ("Message-Encoding" in PROTOCOL-HTTP2.md).
 pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -25,7 +25,7 @@ pub(super) const COMPRESSED: u8 = 1;
 ///
 /// # Errors
 /// The encoding is none of [`ACCEPTED`].
-pub(super) fn coding(headers: &HeaderMap) -> Result<Coding, Error> {
+pub(super) fn coding(headers: &HeaderMap) -> Result<Coding> {
     let Some(name) = headers.get(GRPC_ENCODING).map(HeaderValue::as_bytes) else { return Ok(Coding::Identity) };
     std::str::from_utf8(name).ok().and_then(Coding::named).ok_or_else(|| unknown(name))
 }
@@ -37,83 +37,101 @@ pub(super) fn unknown(name: &[u8]) -> Error {
     Error::new(Reason::Unimplemented, message)
 }
 
-/// A compressed request body, with the compressed flag taken off its empty messages. Go's zstd leaves nothing of them, and
-/// tonic would take that for a broken stream.
-pub(super) struct EmptyAsPlain {
-    body: Body,
-    /// Bytes of payload still to come.
-    left: usize,
-    /// The beginning of a head.
-    held: BytesMut,
-    ended: bool,
+/// How the messages of one call are compressed, and what they may have without that.
+#[derive(Clone)]
+pub(super) struct Compressed {
+    pub(super) coding: Coding,
+    /// Of one message, in bytes.
+    pub(super) limit: usize,
+    /// What takes them, if they are gathered.
+    pub(super) account: Option<Account>,
 }
 
-impl EmptyAsPlain {
-    pub(super) fn new(body: Body) -> Self {
-        Self { body, left: 0, held: BytesMut::new(), ended: false }
-    }
-
-    /// What of the body may go on. The beginning of a head stays here until the rest of it comes.
-    fn pass(&mut self, data: Bytes) -> Bytes {
-        let mut data = if self.held.is_empty() {
-            BytesMut::from(data)
-        } else {
-            let mut joined = self.held.split();
-            joined.extend_from_slice(&data);
-            joined
-        };
-        let mut at = self.left;
-        while let Some(rest) = data.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            let Some(head) = rest.first_chunk().map(|head| Head::parse(*head)) else {
-                self.held = data.split_off(at);
-                break;
-            };
-            if head.len == 0 {
-                rest[0] &= !COMPRESSED;
+impl Compressed {
+    /// The payload without its compression; none where the flags mean nothing here, which is for the checks behind to refuse.
+    /// An empty one is what it is: Go's zstd leaves nothing of an empty message.
+    pub(super) async fn payload(&self, flags: u8, payload: &Bytes) -> Result<Option<Bytes>> {
+        if flags == 0 || payload.is_empty() {
+            return Ok(Some(payload.clone()));
+        }
+        if flags != COMPRESSED || self.coding == Coding::Identity {
+            return Ok(None);
+        }
+        let plain = self.coding.decode(payload.clone(), self.limit).await.map_err(|error| match error {
+            Undecodable::TooLarge => {
+                let limit = self.limit;
+                let message =
+                    format!("a message is over the limit of {limit} bytes once decompressed: stream larger content");
+                Error::new(Reason::TooLarge, message)
             }
-            at += HEAD_LEN + head.len as usize;
+            Undecodable::Broken(error) => {
+                let message = format!("a message is not compressed as its encoding says: {error}");
+                Error::new(Reason::InvalidRequest, message)
+            }
+        })?;
+        if let Some(account) = &self.account {
+            account.take(plain.len())?;
         }
-        self.left = at.saturating_sub(data.len());
-        data.freeze()
+        Ok(Some(plain))
     }
-}
 
-impl http_body::Body for EmptyAsPlain {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => Some(Ok(Frame::data(self.pass(data)))),
-                Err(other) => Some(Ok(other)),
-            },
-            Some(Err(error)) => Some(Err(error)),
-            None => {
-                self.ended = true;
-                // A head cut short is for the checks behind to refuse.
-                let held = self.held.split().freeze();
-                (!held.is_empty()).then(|| Ok(Frame::data(held)))
+    /// The request body with no message of it compressed. What is wrong with one is an [`Error`] of the body.
+    pub(super) fn plain(self, body: Body) -> Body {
+        each_message(body, self.limit, move |flags, payload| {
+            let compressed = self.clone();
+            async move {
+                Ok(match compressed.payload(flags, &payload).await? {
+                    Some(plain) => envelope(0, &plain),
+                    None => envelope(flags, &payload),
+                })
             }
         })
     }
 }
 
+/// The request body with each message, by its flags and payload, as `translate` makes it. `limit` is in bytes, of one payload.
+///
+/// What is wrong with a message is an [`Error`] of the body.
+pub(super) fn each_message<F>(body: Body, limit: usize, translate: impl Fn(u8, Bytes) -> F + Send + 'static) -> Body
+where
+    F: Future<Output = Result<Bytes>> + Send,
+{
+    Body::from_stream(
+        async_stream::try_stream! {
+            let mut deframer = Deframer::default();
+            let mut pieces = body.into_data_stream();
+            while let Some(piece) = pieces.next().await {
+                deframer.push(piece?);
+                loop {
+                    if let Some(head) = deframer.next_head().filter(|head| head.len as usize > limit) {
+                        Err(axum::Error::new(too_large(head.len, limit)))?;
+                    }
+                    let Some((flags, payload)) = deframer.next_message() else { break };
+                    yield translate(flags, payload).await.map_err(axum::Error::new)?;
+                }
+            }
+            // A message that was cut short is for the checks behind to refuse.
+            let rest = deframer.rest();
+            if !rest.is_empty() {
+                yield rest;
+            }
+        }
+        .map(|piece: Result<Bytes, axum::Error>| piece),
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
-    use bytes::Bytes;
-    use http::{HeaderMap, HeaderValue};
+    use std::convert::Infallible;
+
+    use async_compression::tokio::bufread::GzipEncoder;
+    use futures::executor::block_on;
     use http_body_util::BodyExt as _;
     use proptest::prelude::*;
+    use tokio::io::AsyncReadExt as _;
 
-    use super::{EmptyAsPlain, GRPC_ENCODING, coding};
-    use crate::wire::content_coding::Coding;
-    use crate::wire::envelope::envelope;
+    use super::*;
+    use crate::wire::gather::Budget;
 
     #[test]
     fn encodings_are_exact_names() {
@@ -134,28 +152,50 @@ mod tests {
         assert_eq!(coding(&HeaderMap::new()).ok(), Some(Coding::Identity));
     }
 
+    async fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut coded = Vec::new();
+        GzipEncoder::new(plain).read_to_end(&mut coded).await.unwrap();
+        coded
+    }
+
     proptest! {
         #[test]
-        fn only_the_flag_of_empty_messages_changes(
-            messages in prop::collection::vec((0_u8..2, prop::collection::vec(any::<u8>(), 0..12)), 0..8),
+        fn messages_are_what_they_were_before_compression(
+            messages in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..12)), 0..8),
             rest in prop::collection::vec(Just(1_u8), 0..5),
             piece in 1_usize..20,
         ) {
-            let framed = |plain: bool| {
-                let flags = |flags: u8, empty: bool| if plain && empty { 0 } else { flags };
-                let messages = messages.iter();
-                let mut body: Vec<u8> =
-                    messages.flat_map(|(bits, message)| envelope(flags(*bits, message.is_empty()), message)).collect();
-                body.extend_from_slice(&rest);
-                body
-            };
-            let pieces: Vec<_> = framed(false)
-                .chunks(piece)
-                .map(|piece| Ok::<_, std::convert::Infallible>(Bytes::copy_from_slice(piece)))
-                .collect();
-            let body = EmptyAsPlain::new(Body::from_stream(futures::stream::iter(pieces)));
-            let passed = futures::executor::block_on(body.collect()).unwrap().to_bytes();
-            prop_assert_eq!(passed.to_vec(), framed(true));
+            let (mut sent, mut plain) = (Vec::new(), Vec::new());
+            for (coded, message) in &messages {
+                let payload = if *coded && !message.is_empty() { block_on(gzip(message)) } else { message.clone() };
+                sent.extend_from_slice(&envelope((*coded).into(), &payload));
+                plain.extend_from_slice(&envelope(0, message));
+            }
+            sent.extend_from_slice(&rest);
+            plain.extend_from_slice(&rest);
+            let pieces: Vec<_> =
+                sent.chunks(piece).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece))).collect();
+            let compressed = Compressed { coding: Coding::Gzip, limit: 1 << 10, account: None };
+            let body = compressed.plain(Body::from_stream(futures::stream::iter(pieces)));
+            prop_assert_eq!(block_on(body.collect()).unwrap().to_bytes().to_vec(), plain);
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_large_without_compression_is_refused_and_counts() {
+        let bomb = envelope(COMPRESSED, &gzip(&[0; 5_000]).await);
+        let budget = Budget::new(10_000);
+        for (limit, account, works) in [
+            (4_999, None, false),
+            (5_000, None, true),
+            (5_000, Some(Budget::new(1_000).account()), false),
+            (5_000, Some(budget.account()), true),
+        ] {
+            let compressed = Compressed { coding: Coding::Gzip, limit, account };
+            let plain = compressed.plain(Body::from(bomb.clone())).collect().await;
+            assert_eq!(plain.is_ok(), works, "{limit}");
+        }
+        let broken = Compressed { coding: Coding::Gzip, limit: 100, account: None };
+        assert!(broken.plain(Body::from(envelope(COMPRESSED, b"no gzip"))).collect().await.is_err());
     }
 }

@@ -2,7 +2,7 @@
 //! each.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,41 +25,61 @@ impl Budget {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// The body, whose bytes but the first [`FREE`] count for as long as it is read.
+    /// What one request takes of it.
+    pub(super) fn account(&self) -> Account {
+        Account(Arc::new(Mutex::new(Taken { left: Arc::clone(&self.0), uncounted: FREE, permit: None })))
+    }
+}
+
+/// What one request has taken of the budget: all but its first [`FREE`] bytes, given back with the last handle.
+#[derive(Debug, Clone)]
+pub(super) struct Account(Arc<Mutex<Taken>>);
+
+#[derive(Debug)]
+struct Taken {
+    left: Arc<Semaphore>,
+    /// Of the first bytes.
+    uncounted: usize,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Account {
+    /// The body, whose bytes are taken as they come.
     pub(super) fn count(&self, body: Body) -> Body {
         if body.is_end_stream() {
             return body;
         }
-        Body::new(Counted { body, uncounted: FREE, left: self.0.clone(), taken: None })
+        Body::new(Counted { body, account: self.clone() })
+    }
+
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// [`Reason::Busy`] where there are not as many.
+    pub(super) fn take(&self, bytes: usize) -> Result<(), Error> {
+        // Nothing panics while it is locked.
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = bytes.saturating_sub(taken.uncounted);
+        taken.uncounted -= bytes - counted;
+        if counted == 0 {
+            return Ok(());
+        }
+        let wanted = u32::try_from(counted).unwrap_or(u32::MAX);
+        let Ok(more) = Arc::clone(&taken.left).try_acquire_many_owned(wanted) else {
+            let message = "too many large requests are being received at once: try again";
+            return Err(Error::new(Reason::Busy, message).with(Detail::RetryInfo(Duration::from_secs(1))));
+        };
+        match &mut taken.permit {
+            Some(permit) => permit.merge(more),
+            None => taken.permit = Some(more),
+        }
+        Ok(())
     }
 }
 
 struct Counted {
     body: Body,
-    /// Of the first bytes.
-    uncounted: usize,
-    left: Arc<Semaphore>,
-    taken: Option<OwnedSemaphorePermit>,
-}
-
-impl Counted {
-    fn take(&mut self, bytes: usize) -> Result<(), Error> {
-        let counted = bytes.saturating_sub(self.uncounted);
-        self.uncounted -= bytes - counted;
-        if counted == 0 {
-            return Ok(());
-        }
-        let wanted = u32::try_from(counted).unwrap_or(u32::MAX);
-        let Ok(more) = self.left.clone().try_acquire_many_owned(wanted) else {
-            let message = "too many large requests are being received at once: try again";
-            return Err(Error::new(Reason::Busy, message).with(Detail::RetryInfo(Duration::from_secs(1))));
-        };
-        match &mut self.taken {
-            Some(taken) => taken.merge(more),
-            None => self.taken = Some(more),
-        }
-        Ok(())
-    }
+    account: Account,
 }
 
 impl http_body::Body for Counted {
@@ -70,7 +90,7 @@ impl http_body::Body for Counted {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
-            && let Err(busy) = self.take(data.len())
+            && let Err(busy) = self.account.take(data.len())
         {
             return Poll::Ready(Some(Err(axum::Error::new(busy))));
         }
@@ -114,20 +134,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_but_the_first_bytes_of_each_count_while_it_is_read() {
+    async fn all_but_the_first_bytes_of_each_count_until_it_is_answered() {
         let budget = Budget::new(10_000);
-        let mut large = budget.count(body(&[FREE / 2, 6_000 + FREE / 2]));
+        let first = budget.account();
+        let mut large = first.count(body(&[FREE / 2, 6_000 + FREE / 2]));
         for len in [FREE / 2, 6_000 + FREE / 2] {
             assert_eq!(large.frame().await.unwrap().unwrap().into_data().unwrap().len(), len);
         }
+        drop(large);
         assert_eq!(budget.0.available_permits(), 4_000);
-        assert!(budget.count(body(&[FREE + 4_001])).frame().await.unwrap().is_err());
-        assert!(budget.count(body(&[FREE, 4_000])).collect().await.is_ok());
-        let small: Vec<_> = (0..100).map(|_| budget.count(body(&[FREE]))).collect();
+        assert!(budget.account().count(body(&[FREE + 4_001])).frame().await.unwrap().is_err());
+        let second = budget.account();
+        assert!(second.count(body(&[FREE, 3_000])).collect().await.is_ok());
+        assert!(second.take(1_001).is_err() && second.take(1_000).is_ok());
+        let small: Vec<_> = (0..100).map(|_| budget.account().count(body(&[FREE]))).collect();
         for mut small in small {
             assert!(small.frame().await.unwrap().is_ok());
         }
-        drop(large);
+        drop((first, second));
         assert_eq!(budget.0.available_permits(), 10_000);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,11 +13,11 @@ use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, hea
 use http_body::Frame;
 use prost::Message as _;
 
-use super::compression::{ACCEPTED, EmptyAsPlain, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, coding};
+use super::compression::{ACCEPTED, Compressed, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, coding};
 use super::content_coding::Coding;
 use super::deadline::{self, Deadline};
 use super::envelope::{Head, Heads};
-use super::gather::{broken, cut_off};
+use super::gather::{Account, broken, cut_off};
 use super::grpc_json::{FromProto, to_proto};
 use super::metadata::{check_binary, with_trailers};
 use super::method::{Kind, Method};
@@ -25,6 +25,7 @@ use super::status::{GRPC_MESSAGE, library_status};
 use super::{Codec, Limits, Routes, method_at};
 use crate::error::{Error, Reason};
 use crate::io::Outlet;
+use crate::silence::Silence;
 
 /// Media type of gRPC with messages as protobuf serialises them.
 const PROTO: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -89,22 +90,26 @@ impl Grpc {
         }
         let method = self.method(request.uri().path());
         let deadline = request.extensions().get::<Deadline>().copied();
+        let compressed = Compressed {
+            coding,
+            limit: self.max_message_size(codec),
+            account: request.extensions_mut().remove::<Account>(),
+        };
         let response = match (codec, method) {
             (Codec::Proto, _) => {
-                request = request.map(|body| match coding {
-                    Coding::Identity => body,
-                    _ => Body::new(EmptyAsPlain::new(body)),
-                });
+                if coding != Coding::Identity {
+                    request.headers_mut().remove(GRPC_ENCODING);
+                    request = request.map(|body| compressed.plain(body));
+                }
                 self.served(method, request).await
             }
             (Codec::Json, Some(method)) => {
-                let limit = self.max_message_size(codec);
                 // What is sent is made of what is read.
                 request.extensions_mut().remove::<Outlet>();
                 request.headers_mut().remove(GRPC_ENCODING);
                 request.headers_mut().remove(GRPC_ACCEPT_ENCODING);
                 request.headers_mut().insert(header::CONTENT_TYPE, PROTO);
-                request = request.map(|body| to_proto(body, method.input, coding, limit));
+                request = request.map(|body| to_proto(body, method.input, compressed));
                 let response = self.served(Some(method), request).await;
                 response.map(|body| Body::new(FromProto::new(body, method.output)))
             }
@@ -121,24 +126,25 @@ impl Grpc {
 
     /// The service's own answer to serialised messages, and its trailers.
     async fn served(&self, method: Option<&'static Method>, request: Request<Body>) -> Response<Body> {
-        let (kind, max_message_size) = (method.map(|method| method.kind), self.limits.message);
-        let request = request.map(|body| Body::new(Checked::new(body, kind, max_message_size)));
-        with_trailers(undecoded(self.routes.call(request).await))
+        let (kind, limits) = (method.map(|method| method.kind), self.limits);
+        let request = request.map(|body| Body::new(Checked::new(body, kind, limits)));
+        with_trailers(in_our_words(self.routes.call(request).await))
     }
 }
 
-/// What tonic says of a message that does not parse. It takes the fault for the server's; it is the caller's.
-const UNDECODED: &[u8] = b"failed to decode Protobuf message";
+/// The error that a message does not parse, if that is what tonic says. It takes the fault for the server's; it is the caller's.
+pub fn undecoded(said: &[u8]) -> Option<Error> {
+    said.starts_with(b"failed to decode Protobuf message").then(|| {
+        let said = String::from_utf8_lossy(said);
+        Error::new(Reason::InvalidRequest, format!("the request is not the message that this RPC takes: {said}"))
+    })
+}
 
 /// The answer; that to a message that does not parse in our words.
-fn undecoded(response: Response<Body>) -> Response<Body> {
+fn in_our_words(response: Response<Body>) -> Response<Body> {
     let Some(message) = response.headers().get(GRPC_MESSAGE) else { return response };
     let message: Vec<u8> = percent_encoding::percent_decode(message.as_bytes()).collect();
-    if !message.starts_with(UNDECODED) {
-        return response;
-    }
-    let told = format!("the request is not the message that this RPC takes: {}", String::from_utf8_lossy(&message));
-    status(&Error::new(Reason::InvalidRequest, told)).into_http()
+    undecoded(&message).map_or(response, |error| status(&error).into_http())
 }
 
 /// The end of an answer that fails after it has begun.
@@ -215,12 +221,19 @@ struct Checked {
     kind: Option<Kind>,
     messages: u32,
     max_message_size: usize,
+    silence: Silence,
     ended: bool,
 }
 
 impl Checked {
-    fn new(body: Body, kind: Option<Kind>, max_message_size: usize) -> Self {
-        Self { body, heads: Heads::default(), kind, messages: 0, max_message_size, ended: false }
+    fn new(body: Body, kind: Option<Kind>, limits: Limits) -> Self {
+        let (max_message_size, silence) = (limits.message, Silence::new(limits.silence));
+        Self { body, heads: Heads::default(), kind, messages: 0, max_message_size, silence, ended: false }
+    }
+
+    /// Whether nothing may come for as long as the call has: between the messages of a stream.
+    fn may_rest(&self) -> bool {
+        self.heads.between_messages() && !self.one_message()
     }
 
     fn one_message(&self) -> bool {
@@ -267,7 +280,17 @@ impl http_body::Body for Checked {
         if self.ended {
             return Poll::Ready(None);
         }
-        let checked = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            if self.may_rest() || !self.silence.is_over(cx) {
+                return Poll::Pending;
+            }
+            self.ended = true;
+            let limit = self.silence.limit();
+            let message = format!("nothing more came of a message for {limit:?}; nothing of it was kept");
+            return Poll::Ready(Some(Err(framing(&Error::new(Reason::Aborted, message)))));
+        };
+        self.silence.end();
+        let checked = match frame {
             Some(Ok(frame)) => {
                 let checked = frame.data_ref().map_or(Ok(()), |data| self.follow(data));
                 checked.map(|()| Some(frame))
@@ -283,5 +306,39 @@ impl http_body::Body for Checked {
 
     fn is_end_stream(&self) -> bool {
         self.ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::wire::envelope::envelope;
+
+    #[tokio::test]
+    async fn a_message_may_not_rest_and_a_stream_may() {
+        let limits = Limits { silence: std::time::Duration::from_millis(20), ..Limits::default() };
+        let whole = envelope(0, b"message");
+        let open = |sent: &Bytes| {
+            let sent = futures::stream::iter([Ok::<_, std::convert::Infallible>(sent.clone())]);
+            Body::from_stream(sent.chain(futures::stream::pending()))
+        };
+        for (kind, sent, rests) in [
+            (Kind::Unary, whole.slice(..9), false),
+            (Kind::Unary, whole.clone(), false),
+            (Kind::ClientStream, whole.slice(..9), false),
+            (Kind::ClientStream, whole.slice(..3), false),
+            (Kind::ClientStream, whole.clone(), true),
+            (Kind::Bidi, whole.clone(), true),
+        ] {
+            let mut body = Checked::new(open(&sent), Some(kind), limits);
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), sent);
+            match tokio::time::timeout(5 * limits.silence, body.frame()).await {
+                Ok(ended) => assert!(!rests && ended.unwrap().unwrap_err().code() == tonic::Code::Aborted),
+                Err(_) => assert!(rests, "{kind:?} {}", sent.len()),
+            }
+        }
     }
 }

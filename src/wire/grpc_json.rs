@@ -5,70 +5,28 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
 use http_body::Frame;
 
-use super::compression::COMPRESSED;
-use super::content_coding::{Coding, Undecodable};
+use super::compression::{Compressed, each_message};
 use super::envelope::{Deframer, envelope};
-use super::grpc::{failed, too_large};
+use super::grpc::failed;
 use super::json::{self, unwritable};
 use super::method::Message;
-use crate::error::{Error, Reason, Result};
+use crate::error::Result;
 
-/// The request body as one of serialised messages, none of them compressed. `limit` is in bytes, of one message in JSON.
+/// The request body as one of serialised messages, none of them compressed.
 ///
-/// What is wrong with a message is an [`Error`] of the body.
-pub(super) fn to_proto(body: Body, schema: &'static Message, coding: Coding, limit: usize) -> Body {
-    Body::from_stream(
-        async_stream::try_stream! {
-            let mut deframer = Deframer::default();
-            let mut pieces = body.into_data_stream();
-            while let Some(piece) = pieces.next().await {
-                deframer.push(piece?);
-                loop {
-                    if let Some(head) = deframer.next_head().filter(|head| head.len as usize > limit) {
-                        Err(axum::Error::new(too_large(head.len, limit)))?;
-                    }
-                    let Some((flags, message)) = deframer.next_message() else { break };
-                    yield serialised(flags, message, schema, coding, limit).await.map_err(axum::Error::new)?;
-                }
-            }
-            // A message that was cut short is for the checks behind to refuse.
-            let rest = deframer.rest();
-            if !rest.is_empty() {
-                yield rest;
-            }
+/// What is wrong with a message is an [`Error`](crate::error::Error) of the body.
+pub(super) fn to_proto(body: Body, schema: &'static Message, compressed: Compressed) -> Body {
+    each_message(body, compressed.limit, move |flags, payload| {
+        let compressed = compressed.clone();
+        async move {
+            let Some(text) = compressed.payload(flags, &payload).await? else {
+                return Ok(envelope(flags, &payload));
+            };
+            Ok(envelope(0, &json::read(&json::parse(&text, "")?, schema)?))
         }
-        .map(|piece: Result<Bytes, axum::Error>| piece),
-    )
-}
-
-async fn serialised(
-    flags: u8,
-    message: Bytes,
-    schema: &'static Message,
-    coding: Coding,
-    limit: usize,
-) -> Result<Bytes> {
-    let compressed = flags == COMPRESSED && coding != Coding::Identity && !message.is_empty();
-    if flags != 0 && !compressed && !message.is_empty() {
-        // Flags that mean nothing here mean nothing behind either, where they are refused.
-        return Ok(envelope(flags, &message));
-    }
-    let coding = if compressed { coding } else { Coding::Identity };
-    let text = coding.decode(message, limit).await.map_err(|error| match error {
-        Undecodable::TooLarge => {
-            let message =
-                format!("a message is over the limit of {limit} bytes once decompressed: stream larger content");
-            Error::new(Reason::TooLarge, message)
-        }
-        Undecodable::Broken(error) => {
-            let message = format!("a message is not compressed as its encoding says: {error}");
-            Error::new(Reason::InvalidRequest, message)
-        }
-    })?;
-    Ok(envelope(0, &json::read(&json::parse(&text, "")?, schema)?))
+    })
 }
 
 /// An answer's body with its messages in JSON.

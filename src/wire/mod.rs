@@ -30,6 +30,7 @@ pub mod validator;
 use std::borrow::Cow;
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use futures::FutureExt as _;
@@ -39,7 +40,8 @@ use tower::ServiceExt as _;
 
 use crate::error::Error;
 use crate::io::Outlet;
-use gather::Budget;
+use compression::GRPC_ENCODING;
+use gather::{Account, Budget};
 use grpc::Grpc;
 use method::Method;
 use rest::Rest;
@@ -160,22 +162,25 @@ pub struct Wires {
     gathered: Budget,
 }
 
-/// Limits of the RPC wires, in bytes.
+/// Limits of the RPC wires, of sizes in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// One request message.
     pub message: usize,
     /// A JSON request body.
     pub json_body: usize,
-    /// All request messages together that are gathered whole before they are answered, but for the first KiB of each.
+    /// All request messages together that are gathered whole before they are answered, as they come and as they are without
+    /// their compression, until they are; but for the first KiB of each.
     pub gathered: usize,
+    /// A message of which nothing comes for this long, once it has begun, is cut off.
+    pub silence: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         const MIB: usize = 1 << 20;
         // base64 makes four of three.
-        Self { message: 8 * MIB, json_body: 11 * MIB, gathered: 256 * MIB }
+        Self { message: 8 * MIB, json_body: 11 * MIB, gathered: 256 * MIB, silence: Duration::from_secs(60) }
     }
 }
 
@@ -192,8 +197,13 @@ impl Wires {
 
     /// Answers one request of any RPC wire, by what it speaks, each wire in a future of its own size.
     pub fn call(&self, spoken: Spoken, mut request: Request<Body>) -> BoxFuture<'_, Response<Body>> {
-        if spoken.method.is_none_or(|method| method.kind.one_request()) {
-            request = request.map(|body| self.gathered.count(body));
+        let account = spoken.method.is_none_or(|method| method.kind.one_request()).then(|| self.gathered.account());
+        if let Some(account) = &account {
+            request = request.map(|body| account.count(body));
+            if spoken.wire != Wire::Grpc || request.headers().contains_key(GRPC_ENCODING) {
+                // For what it is without its compression.
+                request.extensions_mut().insert(account.clone());
+            }
         }
         if !spoken.framed {
             // What is sent is made of what is read; of what is in envelopes, who encodes it says so.
@@ -202,19 +212,32 @@ impl Wires {
         let content_type = media_type(request.headers());
         if let Wire::Grpc = spoken.wire {
             return match grpc::codec(&content_type) {
-                Some(codec) => self.grpc.call(codec, request).boxed(),
+                Some(codec) => counted(account, async move { self.grpc.call(codec, request).await }),
                 None => ready(grpc::unsupported_type(&content_type)).boxed(),
             };
         }
         let content_type = content_type.into_owned();
         match spoken.wire {
-            Wire::GrpcWeb => async move { grpc_web::call(&self.grpc, &content_type, request).await }.boxed(),
+            Wire::GrpcWeb => counted(account, async move { grpc_web::call(&self.grpc, &content_type, request).await }),
             Wire::Connect => {
-                async move { connect::call(&self.grpc, spoken.method, &content_type, request).await }.boxed()
+                counted(account, async move { connect::call(&self.grpc, spoken.method, &content_type, request).await })
             }
-            _ => async move { self.rest.call(&content_type, request).await }.boxed(),
+            _ => counted(account, async move { self.rest.call(&content_type, request).await }),
         }
     }
+}
+
+/// The answer; what its request took of the budget is given back with it.
+fn counted<'a>(
+    account: Option<Account>,
+    answer: impl Future<Output = Response<Body>> + Send + 'a,
+) -> BoxFuture<'a, Response<Body>> {
+    async move {
+        let answer = answer.await;
+        drop(account);
+        answer
+    }
+    .boxed()
 }
 
 /// The error in the words of an RPC wire.

@@ -116,6 +116,36 @@ fn png(seed: u8) -> Vec<u8> {
 }
 
 #[test]
+fn what_was_half_got_is_gone_when_it_is_told_to_stop() {
+    let desk = Desk::new();
+    let large = crate::photo::sixty_megabytes(8);
+    desk.write("large.bmp", &large);
+    desk.done(&["put", "large.bmp"]);
+    fs::remove_file(desk.folder.path().join("large.bmp")).unwrap();
+    let tell = |process: &Child, signal: &str| {
+        assert!(Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap().success());
+    };
+    let half = |files: &[String]| files.iter().any(|name| name.ends_with(".part"));
+    for signal in ["-INT", "-TERM"] {
+        // It is fast: until it is caught in the middle.
+        let mut caught = false;
+        while !caught {
+            let mut get = desk.command(&["get", "large.bmp"]).stderr(Stdio::null()).spawn().unwrap();
+            while !half(&desk.files()) && get.try_wait().unwrap().is_none() {}
+            if get.try_wait().unwrap().is_none() {
+                for signal in ["-STOP", signal, "-CONT"] {
+                    tell(&get, signal);
+                }
+            }
+            caught = get.wait().unwrap().code() == Some(1);
+            let left = desk.files();
+            assert!(!half(&left) && (left.is_empty() || !caught), "{signal}: {left:?}");
+            left.iter().for_each(|name| fs::remove_file(desk.folder.path().join(name)).unwrap());
+        }
+    }
+}
+
+#[test]
 fn a_picture_goes_in_and_comes_back() {
     let desk = Desk::new();
     let content = png(1);
@@ -347,6 +377,7 @@ fn wrong_usage_exits_64_before_anything_is_done() {
         ("WIREPHOTO_FSYNC", "perhaps"),
         ("WIREPHOTO_CORS_ORIGIN", "*"),
         ("WIREPHOTO_LOG", "a=b=c"),
+        ("WIREPHOTO_LOG", "warning"),
     ] {
         let output = program().arg("serve").env(name, value).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();

@@ -366,6 +366,13 @@ async fn a_body_that_stops_coming_is_cut() {
     let mut answer = String::new();
     tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await.expect("it is cut").unwrap();
     assert!(answer.starts_with("HTTP/1.1 4") && answer.contains("CUT_OFF"), "{answer}");
+    // Who answers pings on HTTP/2 is there, and may still hold what others wait for.
+    let mut client = connect(&server).await;
+    let request = Request::put(server.url("/i/half")).body(()).unwrap();
+    let (answer, mut upload) = client.send_request(request, false).unwrap();
+    upload.send_data(Bytes::copy_from_slice(&photo("photo.jpg")[..2000]), false).unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answer).await.expect("it is cut").unwrap();
+    assert_eq!(answer.status(), 400);
     server.nothing_kept().await;
 }
 

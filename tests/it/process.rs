@@ -147,6 +147,54 @@ async fn more_connections_come_than_files_may_be_open_at_first() {
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
     assert!(line.contains("WARN") && line.contains("100 open files"), "{line}");
+    // What is left are the store's: who came in time is served, however many come after.
+    let client = reqwest::Client::builder().pool_max_idle_per_host(1).build().unwrap();
+    let ready = format!("{}/readyz", server.url);
+    assert_eq!(client.get(&ready).send().await.unwrap().text().await.unwrap(), "ok\n");
+    let address = server.url.strip_prefix("http://").unwrap();
+    let _idle: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    for id in ["a", "b"] {
+        let image = format!("{}/i/{id}", server.url);
+        let put = client.put(&image).body(photo("photo.jpg")).send().await.unwrap();
+        assert_eq!(put.status(), 201, "{}", put.text().await.unwrap());
+        assert_eq!(client.get(&image).send().await.unwrap().bytes().await.unwrap(), photo("photo.jpg"));
+    }
+    assert_eq!(client.get(&ready).send().await.unwrap().status(), 200);
+}
+
+/// As when a volume goes from under it: what is written into the empty folder would be lost when it is back.
+#[tokio::test]
+async fn a_store_that_is_not_where_it_was_takes_nothing_and_health_checks_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, aside) = (folder.path().join("store"), folder.path().join("aside"));
+    let server = Process::start(&store);
+    assert_eq!(put(&server.url, "cat", photo("photo.jpg").into()).await.status(), 201);
+    let healthy = || Command::new(env!("CARGO_BIN_EXE_wirephoto")).args(["health", "--server", &server.url]).output();
+    assert!(healthy().unwrap().status.success());
+    let becomes = async |wanted: bool| {
+        let changed = async {
+            while healthy().unwrap().status.success() != wanted {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), changed).await.expect("health checks know");
+    };
+
+    std::fs::rename(&store, &aside).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    assert_eq!(put(&server.url, "dog", photo("photo.jpg").into()).await.status(), 503);
+    std::fs::write(store.join(".lock"), "").unwrap();
+    assert_eq!(put(&server.url, "dog", photo("photo.jpg").into()).await.status(), 503);
+    assert!(!store.join("manifests").exists());
+    becomes(false).await;
+
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::rename(&aside, &store).unwrap();
+    becomes(true).await;
+    assert_eq!(put(&server.url, "dog", photo("photo.jpg").into()).await.status(), 201);
+    for id in ["cat", "dog"] {
+        assert_eq!(reqwest::get(format!("{}/i/{id}", server.url)).await.unwrap().status(), 200);
+    }
 }
 
 #[tokio::test]
@@ -161,6 +209,13 @@ async fn a_full_store_says_so_and_goes_on() {
     assert_eq!(problem["reason"], "NO_SPACE", "{problem}");
     // What did not fit is gone, and there is room again.
     assert_eq!(put(&server.url, "again", photo("photo.jpg").into()).await.status(), 201);
+    // Without any, there is still a way to make some.
+    let pid = server.child.id();
+    let fill = std::fs::File::create(format!("/proc/{pid}/root{}/fill", store.path().display())).unwrap();
+    assert!(std::io::copy(&mut std::io::repeat(0), &mut &fill).is_err());
+    let rm = Command::new(env!("CARGO_BIN_EXE_wirephoto")).args(["rm", "again", "--server", &server.url]).output();
+    assert!(rm.as_ref().unwrap().status.success(), "{rm:?}");
+    assert_eq!(reqwest::get(format!("{}/i/again", server.url)).await.unwrap().status(), 404);
     assert_eq!(reqwest::get(format!("{}/i/small", server.url)).await.unwrap().status(), 200);
 }
 

@@ -1,6 +1,6 @@
 //! JSON text to a value, strictly: no name twice in one object, and nesting bounded.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::Deserializer;
@@ -10,20 +10,27 @@ use serde_json::{Map, Number, Value};
 use super::Path;
 use crate::error::{Error, Result};
 
+/// Values in one text, at most: each takes many times its text's bytes, and the largest request that means anything has some
+/// thousands.
+const MAX_VALUES: usize = 100_000;
+
 /// Parses a JSON text; `root` is where it lies in the request, for errors. serde_json bounds its nesting (128), so that hostile input cannot exhaust the stack.
 ///
 /// # Errors
 /// What is no JSON, with line and column; a name that is twice in one object, with its path.
 pub fn parse(text: &[u8], root: &str) -> Result<Value> {
-    let twice = RefCell::new(None);
+    let (twice, values) = (RefCell::new(None), Cell::new(0));
     let mut json = serde_json::Deserializer::from_slice(text);
-    let parsed = Strict { path: &Path::Root(root), twice: &twice }.deserialize(&mut json);
+    let parsed = Strict { path: &Path::Root(root), twice: &twice, values: &values }.deserialize(&mut json);
     match parsed.and_then(|value| json.end().map(|()| value)) {
         Ok(value) => Ok(value),
         Err(error) => Err(match twice.take() {
             Some(path) => {
                 let message = format!("`{}` is given twice", path.escape_default());
                 Error::invalid(path, message)
+            }
+            None if values.get() > MAX_VALUES => {
+                Error::invalid("", format!("this JSON has more than {MAX_VALUES} values: send less at once"))
             }
             None => Error::invalid("", format!("this is not JSON: {error}")),
         }),
@@ -34,12 +41,18 @@ pub fn parse(text: &[u8], root: &str) -> Result<Value> {
 struct Strict<'a> {
     path: &'a Path<'a>,
     twice: &'a RefCell<Option<String>>,
+    /// How many there were.
+    values: &'a Cell<usize>,
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.values.set(self.values.get() + 1);
+        if self.values.get() > MAX_VALUES {
+            return Err(D::Error::custom("too many values"));
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -81,8 +94,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        let twice = self.twice;
-        while let Some(item) = items.next_element_seed(Strict { path: &Path::Item(self.path, list.len()), twice })? {
+        let Self { twice, values, .. } = self;
+        loop {
+            let path = Path::Item(self.path, list.len());
+            let Some(item) = items.next_element_seed(Strict { path: &path, twice, values })? else { break };
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -90,14 +105,14 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        let twice = self.twice;
+        let Self { twice, values, .. } = self;
         while let Some(name) = entries.next_key::<String>()? {
             let path = Path::Field(self.path, &name);
             if object.contains_key(&name) {
                 *twice.borrow_mut() = Some(path.to_string());
                 return Err(A::Error::custom("a name given twice"));
             }
-            let value = entries.next_value_seed(Strict { path: &path, twice })?;
+            let value = entries.next_value_seed(Strict { path: &path, twice, values })?;
             object.insert(name, value);
         }
         Ok(Value::Object(object))
@@ -108,7 +123,15 @@ impl<'de> Visitor<'de> for Strict<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::parse;
+    use super::{MAX_VALUES, parse};
+
+    #[test]
+    fn values_are_bounded() {
+        let zeros = |count: usize| format!("[{}]", vec!["0"; count].join(","));
+        assert!(parse(zeros(MAX_VALUES - 1).as_bytes(), "").is_ok());
+        let error = parse(zeros(MAX_VALUES).as_bytes(), "").unwrap_err();
+        assert!(error.message.contains("more than 100000 values"), "{error}");
+    }
 
     proptest! {
         #[test]

@@ -133,7 +133,8 @@ impl Rest {
         request: Request<Body>,
     ) -> Result<Response<Body>, Refusal> {
         let (parts, body) = request.into_parts();
-        let body = request::read_body(route.rule, content_type, &parts.headers, body, self.max_body_size).await?;
+        let (limit, account) = (self.max_body_size, parts.extensions.get());
+        let body = request::read_body(route.rule, content_type, &parts.headers, body, limit, account).await?;
         let message = request::message(&route, &bindings?, parts.uri.query().unwrap_or_default(), &body)?;
 
         let mut call = Request::new(Body::from(envelope(0, &message)));

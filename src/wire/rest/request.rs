@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{JSON, Refusal, Route};
 use crate::error::{Error, Reason, Result};
 use crate::wire::content_coding::{ACCEPTED, Coding, Undecodable};
-use crate::wire::gather::{broken, cut_off};
+use crate::wire::gather::{Account, broken, cut_off};
 use crate::wire::http_rule::{Bindings, bind_path, bind_query};
 use crate::wire::json::{self, read, read_field};
 use crate::wire::method::{Body as RuleBody, Cardinality, Field, FieldKind, HttpRule, Message};
@@ -22,6 +22,7 @@ pub(super) async fn read_body(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
+    account: Option<&Account>,
 ) -> Result<Bytes, Refusal> {
     if rule.body == RuleBody::None {
         return Ok(Bytes::new());
@@ -49,13 +50,17 @@ pub(super) async fn read_body(
         }
         read.extend_from_slice(&piece);
     }
-    coding.decode(read.freeze(), limit).await.map_err(|error| match error {
+    let decoded = coding.decode(read.freeze(), limit).await.map_err(|error| match error {
         Undecodable::TooLarge => too_large(limit),
         Undecodable::Broken(error) => {
             let message = format!("the body is not what its Content-Encoding says: {error}");
             Error::new(Reason::InvalidRequest, message).into()
         }
-    })
+    })?;
+    if let Some(account) = account.filter(|_| coding != Coding::Identity) {
+        account.take(decoded.len())?;
+    }
+    Ok(decoded)
 }
 
 fn too_large(limit: usize) -> Refusal {
