@@ -92,6 +92,11 @@ impl Template {
         Ok(parsed)
     }
 
+    /// Whether it ends in a verb, such as `:download`.
+    pub fn has_verb(&self) -> bool {
+        self.verb.is_some()
+    }
+
     /// What the path binds, or `None` when it does not match.
     ///
     /// A verb is split off the raw path, so that an encoded colon in an id is no verb. Single segments are decoded

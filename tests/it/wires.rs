@@ -42,6 +42,7 @@ async fn wrong_methods_name_the_right_ones() {
         ("PUT", "/v1/images", "POST, GET, HEAD"),
         ("POST", "/v1/images/cat", "GET, HEAD, PATCH, DELETE"),
         ("POST", "/v1/images:batchGet", "GET, HEAD"),
+        ("POST", "/v1/images/cat:download", "GET, HEAD"),
         ("POST", "/livez", "GET,HEAD"),
         ("DELETE", "/", "GET,HEAD"),
     ];

@@ -291,7 +291,7 @@ impl<'a> Parser<'a> {
         let start = self.at;
         let Some(quoted) = self.rest().strip_prefix('"') else {
             let word = self.take(|c| !c.is_whitespace());
-            if word.is_empty() || word.contains(['"', '(', ')']) {
+            if word.is_empty() || word.starts_with('\'') || word.contains(['"', '(', ')']) {
                 self.at = start;
                 return Err(self.error("the value is missing or has quotes or brackets in it: write \"…\" around it"));
             }

@@ -111,6 +111,7 @@ fn filters_that_cannot_be_read_say_where_and_what_to_write() {
         ("width = 5 OR width = 6", "character 11: `OR` is in the place of AND"),
         ("width = 5 and width = 6", "AND in capitals"),
         ("display_name = a cat", "double quotes"),
+        ("media_type = 'image/png'", "write \"…\" around it"),
         ("width = 5 AND", "character 14: a condition is"),
         ("(width = 5)", "character 1: a condition is"),
         ("labels.é = 5", "a condition is"),

@@ -98,11 +98,17 @@ impl Rest {
     /// The rule of this method and path; else 404, or 405 with `Allow`.
     fn route(&self, method: &HttpMethod, path: &str) -> Result<(Route, Result<Bindings>), Box<Response<Body>>> {
         let mut allowed = Vec::new();
+        let mut with_verb = false;
         for (template, route) in self.routes.iter() {
             let Some(bindings) = template.matches(path) else { continue };
             if route.takes(method) {
                 return Ok((*route, bindings));
             }
+            // Those without a verb, which come after, take the one there is for a part of a name.
+            if with_verb && !template.has_verb() {
+                continue;
+            }
+            with_verb |= template.has_verb();
             if !allowed.contains(&route.rule.method) {
                 allowed.push(route.rule.method);
                 if route.rule.method == "GET" {
