@@ -30,8 +30,10 @@ pub(super) fn whole(request: Request<Incoming>, silence: Duration) -> Request<Bo
     let http2 = request.version() == Version::HTTP_2;
     // Whoever awaits "100 Continue" sends nothing until the body is first read.
     let awaited = request.headers().contains_key(header::EXPECT);
-    let silence = (!http2 || !has_messages(&request)).then(|| Silence::new(silence));
-    request.map(|incoming| Body::new(Whole { incoming: Some(incoming), http2, awaited, silence, ended: false }))
+    let streams = http2 && has_messages(&request);
+    let silence = (!streams).then(|| Silence::new(silence));
+    request
+        .map(|incoming| Body::new(Whole { incoming: Some(incoming), http2, streams, awaited, silence, ended: false }))
 }
 
 /// Whether the body is one of messages in envelopes.
@@ -46,6 +48,8 @@ struct Whole {
     /// `None` once it was handed to the task that drains it.
     incoming: Option<Incoming>,
     http2: bool,
+    /// Whether it is a stream of messages on HTTP/2.
+    streams: bool,
     /// Whether the client holds the body back still.
     awaited: bool,
     silence: Option<Silence>,
@@ -101,11 +105,11 @@ impl http_body::Body for Whole {
 }
 
 impl Drop for Whole {
-    /// HTTP/1.1 can refuse a body only by closing, and closing on unread bytes destroys the answer on its way. HTTP/2 ends
-    /// one stream.
+    /// HTTP/1.1 can refuse a body only by closing, and closing on unread bytes destroys the answer on its way. HTTP/2 resets the
+    /// stream, which some clients take for the answer's failure (curl before 8.0); those of RPC do not.
     fn drop(&mut self) {
         let Some(incoming) = self.incoming.take() else { return };
-        if self.http2 || self.awaited || self.ended || incoming.is_end_stream() {
+        if self.streams || self.awaited || self.ended || incoming.is_end_stream() {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

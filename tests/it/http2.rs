@@ -376,6 +376,25 @@ async fn a_body_that_stops_coming_is_cut() {
     server.nothing_kept().await;
 }
 
+/// Some clients take a reset for the failure of the answer that came before it.
+#[tokio::test]
+async fn who_is_refused_while_sending_gets_the_answer_and_no_reset() {
+    let server = Server::start().await;
+    let mut client = connect(&server).await;
+    let request = Request::put(server.url("/i/none")).body(()).unwrap();
+    let (answer, mut upload) = client.send_request(request, false).unwrap();
+    let piece = Bytes::from(vec![0; 64 << 10]);
+    upload.send_data(piece.clone(), false).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 415);
+    for _ in 0..10 {
+        upload.send_data(piece.clone(), false).unwrap();
+    }
+    let reset = tokio::time::timeout(Duration::from_millis(300), std::future::poll_fn(|cx| upload.poll_reset(cx)));
+    assert!(reset.await.is_err());
+    upload.send_data(piece, true).unwrap();
+    server.nothing_kept().await;
+}
+
 /// Nothing on HTTP/1.1 asks a client whether it is still there; what it leaves in its socket tells.
 #[cfg(target_os = "linux")]
 #[tokio::test]
