@@ -122,10 +122,7 @@ impl Store {
         let update = matches!(mode, PutMode::Update(_));
         let options = PutOptions { mode, ..PutOptions::default() };
         let path = key.path().map_err(Error::internal)?;
-        if let Place::Folder { .. } = self.inner.place {
-            // A folder whose volume went is made anew by the first write, and hidden by the volume when that is back.
-            self.ready().await?;
-        }
+        self.check_folder().await?;
         match self.inner.objects.put_opts(&path, bytes.into(), options).await {
             Ok(put) => Ok(Written::Done(put.into())),
             Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(Written::Conflict),
@@ -137,6 +134,7 @@ impl Store {
 
     /// Removes a small object durably; whether it was there.
     pub(crate) async fn remove(&self, key: &StorageKey) -> Result<bool> {
+        self.check_folder().await?;
         let found = self.discard(key).await?;
         // Even if it was not there: the one who removed it may have been cut off before this.
         if let Place::Folder { root, fsync: true, .. } = &self.inner.place {
@@ -201,18 +199,24 @@ impl Store {
         }
     }
 
+    /// Of a folder, that it is the one that was opened. One whose volume went would be made anew by the first write, and hidden
+    /// by the volume when that is back.
+    async fn check_folder(&self) -> Result<()> {
+        let Place::Folder { root, lock, .. } = &self.inner.place else { return Ok(()) };
+        let (root, lock) = (root.clone(), lock.clone());
+        let here = task::spawn_blocking(move || is_here(&root, &lock)).await.map_err(Error::internal)?;
+        if here.map_err(|error| told_io(error, Doing::Reading))? {
+            return Ok(());
+        }
+        Err(unavailable(
+            "the store's folder is not where it was: the operator must bring it back, or start the server again",
+        ))
+    }
+
     /// Asks the store for as little as shows that it answers.
     pub(crate) async fn ready(&self) -> Result<()> {
         match &self.inner.place {
-            Place::Folder { root, lock, .. } => {
-                let (root, lock) = (root.clone(), lock.clone());
-                let here = task::spawn_blocking(move || is_here(&root, &lock)).await.map_err(Error::internal)?;
-                if !here.map_err(|error| told_io(error, Doing::Reading))? {
-                    return Err(unavailable(
-                        "the store's folder is not where it was: the operator must bring it back, or start the server again",
-                    ));
-                }
-            }
+            Place::Folder { .. } => self.check_folder().await?,
             Place::Memory => {}
             Place::Shared => {
                 let path = StorageKey::request("none").path().map_err(Error::internal)?;

@@ -1,15 +1,18 @@
 //! Compressed requests: which encodings are taken, and their messages without them. tonic would decompress them too, but say
 //! nothing of what they take.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::timeout;
 
 use super::content_coding::{Coding, Undecodable};
 use super::envelope::{Deframer, envelope};
 use super::gather::Account;
-use super::grpc::too_large;
+use super::grpc::{silent, too_large};
 use crate::error::{Error, Reason, Result};
 
 /// Names the encoding of a call's compressed messages ("Message-Encoding" in PROTOCOL-HTTP2.md).
@@ -43,15 +46,17 @@ pub(super) struct Compressed {
     pub(super) coding: Coding,
     /// Of one message, in bytes.
     pub(super) limit: usize,
+    /// How long nothing may come of one that has begun.
+    pub(super) silence: Duration,
     /// What takes them, if they are gathered.
     pub(super) account: Option<Account>,
 }
 
 impl Compressed {
     /// The payload without its compression; none where the flags mean nothing here, which is for the checks behind to refuse.
-    /// An empty one is what it is: Go's zstd leaves nothing of an empty message.
+    /// One that is empty has no compression: Go's zstd leaves nothing of an empty message.
     pub(super) async fn payload(&self, flags: u8, payload: &Bytes) -> Result<Option<Bytes>> {
-        if flags == 0 || payload.is_empty() {
+        if flags == 0 || (flags == COMPRESSED && payload.is_empty()) {
             return Ok(Some(payload.clone()));
         }
         if flags != COMPRESSED || self.coding == Coding::Identity {
@@ -77,7 +82,7 @@ impl Compressed {
 
     /// The request body with no message of it compressed. What is wrong with one is an [`Error`] of the body.
     pub(super) fn plain(self, body: Body) -> Body {
-        each_message(body, self.limit, move |flags, payload| {
+        each_message(body, self.limit, self.silence, move |flags, payload| {
             let compressed = self.clone();
             async move {
                 Ok(match compressed.payload(flags, &payload).await? {
@@ -89,10 +94,16 @@ impl Compressed {
     }
 }
 
-/// The request body with each message, by its flags and payload, as `translate` makes it. `limit` is in bytes, of one payload.
+/// The request body with each message, by its flags and payload, as `translate` makes it. `limit` is in bytes, of one payload; one
+/// that has begun and of which nothing comes for `silence` is cut off.
 ///
 /// What is wrong with a message is an [`Error`] of the body.
-pub(super) fn each_message<F>(body: Body, limit: usize, translate: impl Fn(u8, Bytes) -> F + Send + 'static) -> Body
+pub(super) fn each_message<F>(
+    body: Body,
+    limit: usize,
+    silence: Duration,
+    translate: impl Fn(u8, Bytes) -> F + Send + 'static,
+) -> Body
 where
     F: Future<Output = Result<Bytes>> + Send,
 {
@@ -100,7 +111,12 @@ where
         async_stream::try_stream! {
             let mut deframer = Deframer::default();
             let mut pieces = body.into_data_stream();
-            while let Some(piece) = pieces.next().await {
+            loop {
+                let piece = match deframer.is_empty() {
+                    true => pieces.next().await,
+                    false => timeout(silence, pieces.next()).await.map_err(|_| axum::Error::new(silent(silence)))?,
+                };
+                let Some(piece) = piece else { break };
                 deframer.push(piece?);
                 loop {
                     if let Some(head) = deframer.next_head().filter(|head| head.len as usize > limit) {
@@ -125,7 +141,6 @@ mod tests {
     use std::convert::Infallible;
 
     use async_compression::tokio::bufread::GzipEncoder;
-    use futures::executor::block_on;
     use http_body_util::BodyExt as _;
     use proptest::prelude::*;
     use tokio::io::AsyncReadExt as _;
@@ -152,6 +167,26 @@ mod tests {
         assert_eq!(coding(&HeaderMap::new()).ok(), Some(Coding::Identity));
     }
 
+    const COMPRESSION: Compressed =
+        Compressed { coding: Coding::Gzip, limit: 100, silence: Duration::from_millis(20), account: None };
+
+    #[tokio::test]
+    async fn what_has_begun_may_not_rest() {
+        let message = envelope(COMPRESSED, &gzip(b"message").await);
+        for (sent, ends) in [(message.slice(..9), true), (message.slice(..3), true), (message, false)] {
+            let sent = futures::stream::iter([Ok::<_, Infallible>(sent)]).chain(futures::stream::pending());
+            let collected = COMPRESSION.plain(Body::from_stream(sent)).collect();
+            match timeout(5 * COMPRESSION.silence, collected).await {
+                Ok(ended) => assert!(ends && ended.is_err()),
+                Err(_) => assert!(!ends),
+            }
+        }
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
     async fn gzip(plain: &[u8]) -> Vec<u8> {
         let mut coded = Vec::new();
         GzipEncoder::new(plain).read_to_end(&mut coded).await.unwrap();
@@ -175,7 +210,7 @@ mod tests {
             plain.extend_from_slice(&rest);
             let pieces: Vec<_> =
                 sent.chunks(piece).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece))).collect();
-            let compressed = Compressed { coding: Coding::Gzip, limit: 1 << 10, account: None };
+            let compressed = Compressed { limit: 1 << 10, ..COMPRESSION };
             let body = compressed.plain(Body::from_stream(futures::stream::iter(pieces)));
             prop_assert_eq!(block_on(body.collect()).unwrap().to_bytes().to_vec(), plain);
         }
@@ -191,11 +226,10 @@ mod tests {
             (5_000, Some(Budget::new(1_000).account()), false),
             (5_000, Some(budget.account()), true),
         ] {
-            let compressed = Compressed { coding: Coding::Gzip, limit, account };
+            let compressed = Compressed { limit, account, ..COMPRESSION };
             let plain = compressed.plain(Body::from(bomb.clone())).collect().await;
             assert_eq!(plain.is_ok(), works, "{limit}");
         }
-        let broken = Compressed { coding: Coding::Gzip, limit: 100, account: None };
-        assert!(broken.plain(Body::from(envelope(COMPRESSED, b"no gzip"))).collect().await.is_err());
+        assert!(COMPRESSION.plain(Body::from(envelope(COMPRESSED, b"no gzip"))).collect().await.is_err());
     }
 }

@@ -112,6 +112,11 @@ impl Deframer {
         held.first_chunk().copied().map(Head::parse)
     }
 
+    /// Whether no message has begun.
+    pub fn is_empty(&self) -> bool {
+        self.piece.is_empty() && self.joined.is_empty()
+    }
+
     /// What is left: the beginning of a message, or nothing.
     pub fn rest(self) -> Bytes {
         if self.joined.is_empty() { self.piece } else { self.joined.freeze() }

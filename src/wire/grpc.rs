@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -93,6 +94,7 @@ impl Grpc {
         let compressed = Compressed {
             coding,
             limit: self.max_message_size(codec),
+            silence: self.limits.silence,
             account: request.extensions_mut().remove::<Account>(),
         };
         let response = match (codec, method) {
@@ -266,6 +268,11 @@ impl Checked {
     }
 }
 
+/// Of a message that has begun.
+pub(super) fn silent(limit: Duration) -> Error {
+    Error::new(Reason::Aborted, format!("nothing more came of a message for {limit:?}; nothing of it was kept"))
+}
+
 /// Of a message, by what its head says.
 pub(super) fn too_large(len: u32, limit: usize) -> Error {
     let message = format!("a message of {len} bytes is over the limit of {limit}: stream larger content in chunks");
@@ -285,9 +292,7 @@ impl http_body::Body for Checked {
                 return Poll::Pending;
             }
             self.ended = true;
-            let limit = self.silence.limit();
-            let message = format!("nothing more came of a message for {limit:?}; nothing of it was kept");
-            return Poll::Ready(Some(Err(framing(&Error::new(Reason::Aborted, message)))));
+            return Poll::Ready(Some(Err(framing(&silent(self.silence.limit())))));
         };
         self.silence.end();
         let checked = match frame {
@@ -319,7 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_may_not_rest_and_a_stream_may() {
-        let limits = Limits { silence: std::time::Duration::from_millis(20), ..Limits::default() };
+        let limits = Limits { silence: Duration::from_millis(20), ..Limits::default() };
         let whole = envelope(0, b"message");
         let open = |sent: &Bytes| {
             let sent = futures::stream::iter([Ok::<_, std::convert::Infallible>(sent.clone())]);

@@ -18,7 +18,7 @@ use crate::error::Result;
 ///
 /// What is wrong with a message is an [`Error`](crate::error::Error) of the body.
 pub(super) fn to_proto(body: Body, schema: &'static Message, compressed: Compressed) -> Body {
-    each_message(body, compressed.limit, move |flags, payload| {
+    each_message(body, compressed.limit, compressed.silence, move |flags, payload| {
         let compressed = compressed.clone();
         async move {
             let Some(text) = compressed.payload(flags, &payload).await? else {

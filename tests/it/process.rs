@@ -185,6 +185,8 @@ async fn a_store_that_is_not_where_it_was_takes_nothing_and_health_checks_know()
     assert_eq!(put(&server.url, "dog", photo("photo.jpg").into()).await.status(), 503);
     std::fs::write(store.join(".lock"), "").unwrap();
     assert_eq!(put(&server.url, "dog", photo("photo.jpg").into()).await.status(), 503);
+    let delete = reqwest::Client::new().delete(format!("{}/i/cat", server.url)).send().await.unwrap();
+    assert_eq!(delete.status(), 503);
     assert!(!store.join("manifests").exists());
     becomes(false).await;
 
