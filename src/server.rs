@@ -22,7 +22,7 @@ use crate::wire::openapi::{About, Document};
 use crate::wire::{self, Limits, Wire, Wires};
 use crate::{net, page, raw, service};
 
-pub use crate::net::{Limits as Connections, Threads, Tls, listen};
+pub use crate::net::{Limits as ConnectionLimits, Threads, Tls, listen};
 
 /// The services that every wire serves.
 const TABLES: &[&[Method]] = &[IMAGE_SERVICE];
@@ -64,7 +64,7 @@ impl App {
     }
 
     /// Its limits of connections.
-    pub fn connections(&self) -> Connections {
+    pub fn connection_limits(&self) -> ConnectionLimits {
         self.connections
     }
 

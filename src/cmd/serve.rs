@@ -37,8 +37,8 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     if let Some(tls) = tls {
         app = app.with_tls(tls);
     }
-    let connections = allow_open_files(app.connections());
-    app = app.with_connections(connections);
+    let limits = allow_open_files(app.connection_limits());
+    app = app.with_connections(limits);
     tokio::spawn(async {
         loop {
             tokio::time::sleep(GIVE_BACK).await;
@@ -60,7 +60,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
 
 /// Lets all connections come; where the system does not, fewer, so that files are left for the store, and its operator is
 /// told.
-fn allow_open_files(mut limits: server::Connections) -> server::Connections {
+fn allow_open_files(mut limits: server::ConnectionLimits) -> server::ConnectionLimits {
     let wanted = limits.connections + OWN_FILES;
     let allowed = usize::try_from(io::allow_open_files(wanted as u64)).unwrap_or(usize::MAX);
     if allowed < wanted {

@@ -35,25 +35,16 @@ impl Core {
             if !delete.allow_missing {
                 return Err(Error::image_not_found(&delete.id));
             }
-            return match remember(request.as_ref(), None).await {
-                Err(error) if error.reason == Reason::NoSpace => Ok(()),
-                remembered => remembered,
-            };
+            return remember(request.as_ref(), None).await.map(drop);
         };
         (delete.precondition)(Some(&current))?;
-        match remember(request.as_ref(), Some(current.generation)).await {
-            Ok(()) => self.take_away(&current).await,
-            // Who deletes to make room must not be told to delete first. The manifest's own may do for the record; where it
-            // does not, a retry is told that there is no such image.
-            Err(error) if error.reason == Reason::NoSpace => {
-                self.take_away(&current).await?;
-                if let Err(error) = remember(request.as_ref(), Some(current.generation)).await {
-                    error.log();
-                }
-                Ok(())
-            }
-            Err(error) => Err(error),
+        let remembered = remember(request.as_ref(), Some(current.generation)).await?;
+        self.take_away(&current).await?;
+        // The manifest's own room may do.
+        if !remembered && !remember(request.as_ref(), Some(current.generation)).await.unwrap_or(false) {
+            tracing::warn!("a delete could not be recorded: its retry will be told that there is no such image");
         }
+        Ok(())
     }
 
     async fn take_away(&self, current: &super::Manifest) -> Result<()> {
@@ -64,9 +55,12 @@ impl Core {
     }
 }
 
-async fn remember(request: Option<&Request>, generation: Option<i64>) -> Result<()> {
-    match request {
-        Some(request) => request.remember("", Outcome::Deleted { generation }).await,
-        None => Ok(()),
+/// Whether it is known again. It need not be in a full store: who deletes to make room must not be told to delete first.
+async fn remember(request: Option<&Request>, generation: Option<i64>) -> Result<bool> {
+    let Some(request) = request else { return Ok(true) };
+    match request.remember("", Outcome::Deleted { generation }).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.reason == Reason::NoSpace => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use http::HeaderMap;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use multer::{Field, Multipart};
 
 use super::digest::Digests;
@@ -86,18 +86,13 @@ impl Form {
     /// Reads past fields that are no files.
     async fn next_file(&mut self) -> Result<Option<Field<'static>>> {
         while let Some(mut field) = self.unread.forget(self.parts.next_field().await)? {
-            if is_file(field.headers()) {
+            if headers::has_file_name(field.headers()) {
                 return Ok(Some(field));
             }
             while self.unread.forget(field.chunk().await)?.is_some() {}
         }
         Ok(None)
     }
-}
-
-/// Whether the part is a file, whatever its name is written in: even if it has none, as when no file was chosen.
-fn is_file(fields: &HeaderMap) -> bool {
-    fields.get(CONTENT_DISPOSITION).is_some_and(|value| headers::has_file_name(value.as_bytes()))
 }
 
 fn claimed_type(fields: &HeaderMap) -> Result<Option<String>> {

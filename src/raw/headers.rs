@@ -68,7 +68,7 @@ fn file_name(manifest: &Manifest) -> (&str, Option<&'static str>) {
 /// The file name that a request's or a form part's `Content-Disposition` gives, without its folders: `filename*`
 /// before `filename` (RFC 6266 section 4.3). An empty name counts as none.
 pub(super) fn given_file_name(fields: &HeaderMap) -> Option<String> {
-    let value = legible(fields.get(header::CONTENT_DISPOSITION)?.as_bytes());
+    let value = disposition(fields)?;
     let (mut plain, mut extended) = (None, None);
     for (name, value) in Parameters(&value) {
         if name.eq_ignore_ascii_case("filename*") {
@@ -82,18 +82,19 @@ pub(super) fn given_file_name(fields: &HeaderMap) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Whether a `Content-Disposition` has a file name, even an empty one.
-pub(super) fn has_file_name(value: &[u8]) -> bool {
+/// Whether the `Content-Disposition` gives a file name, be it an empty one, as of a form in which no file was chosen.
+pub(super) fn has_file_name(fields: &HeaderMap) -> bool {
     let is_name = |name: &str| ["filename", "filename*"].iter().any(|one| name.eq_ignore_ascii_case(one));
-    Parameters(&legible(value)).any(|(name, _)| is_name(&name))
+    disposition(fields).is_some_and(|value| Parameters(&value).any(|(name, _)| is_name(&name)))
 }
 
-/// Text in UTF-8, or else in Latin-1, which HTTP once was.
-fn legible(value: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(value) {
+/// `Content-Disposition` in UTF-8, or else in Latin-1, which HTTP once was.
+fn disposition(fields: &HeaderMap) -> Option<Cow<'_, str>> {
+    let value = fields.get(header::CONTENT_DISPOSITION)?.as_bytes();
+    Some(match std::str::from_utf8(value) {
         Ok(text) => text.into(),
         Err(_) => value.iter().copied().map(char::from).collect::<String>().into(),
-    }
+    })
 }
 
 /// `UTF-8''percent%20encoded` (RFC 8187), `None` where it is in another charset or malformed.
@@ -178,10 +179,12 @@ mod tests {
 
     use super::{IDEMPOTENCY_KEY, given_file_name, has_file_name, idempotency_key};
 
+    fn disposition(value: &[u8]) -> Option<HeaderMap> {
+        Some(HeaderMap::from_iter([(CONTENT_DISPOSITION, HeaderValue::from_bytes(value).ok()?)]))
+    }
+
     fn named(value: &[u8]) -> Option<String> {
-        let mut fields = HeaderMap::new();
-        fields.insert(CONTENT_DISPOSITION, HeaderValue::from_bytes(value).ok()?);
-        given_file_name(&fields)
+        given_file_name(&disposition(value)?)
     }
 
     #[test]
@@ -189,10 +192,10 @@ mod tests {
         for file in
             [&b"form-data; name=a; filename=\"caf\xe9.png\""[..], b"form-data; FILENAME*=x", b"x; filename=\"\""]
         {
-            assert!(has_file_name(file), "{}", file.escape_ascii());
+            assert!(has_file_name(&disposition(file).unwrap()), "{}", file.escape_ascii());
         }
         for other in [&b"form-data; name=\"filename\""[..], b"form-data; name=\"a; filename=b\"", b"filename=x"] {
-            assert!(!has_file_name(other), "{}", other.escape_ascii());
+            assert!(!has_file_name(&disposition(other).unwrap()), "{}", other.escape_ascii());
         }
     }
 

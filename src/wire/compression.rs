@@ -41,7 +41,6 @@ pub(super) fn unknown(name: &[u8]) -> Error {
 }
 
 /// How the messages of one call are compressed, and what they may have without that.
-#[derive(Clone)]
 pub(super) struct Compressed {
     pub(super) coding: Coding,
     /// Of one message, in bytes.
@@ -55,7 +54,7 @@ pub(super) struct Compressed {
 impl Compressed {
     /// The payload without its compression; none where the flags mean nothing here, which is for the checks behind to refuse.
     /// One that is empty has no compression: Go's zstd leaves nothing of an empty message.
-    pub(super) async fn payload(&self, flags: u8, payload: &Bytes) -> Result<Option<Bytes>> {
+    async fn payload(&self, flags: u8, payload: &Bytes) -> Result<Option<Bytes>> {
         if flags == 0 || (flags == COMPRESSED && payload.is_empty()) {
             return Ok(Some(payload.clone()));
         }
@@ -80,60 +79,48 @@ impl Compressed {
         Ok(Some(plain))
     }
 
-    /// The request body with no message of it compressed. What is wrong with one is an [`Error`] of the body.
+    /// The request body with no message of it compressed.
     pub(super) fn plain(self, body: Body) -> Body {
-        each_message(body, self.limit, self.silence, move |flags, payload| {
-            let compressed = self.clone();
-            async move {
-                Ok(match compressed.payload(flags, &payload).await? {
-                    Some(plain) => envelope(0, &plain),
-                    None => envelope(flags, &payload),
-                })
-            }
-        })
+        self.translated(body, Ok)
     }
-}
 
-/// The request body with each message, by its flags and payload, as `translate` makes it. `limit` is in bytes, of one payload; one
-/// that has begun and of which nothing comes for `silence` is cut off.
-///
-/// What is wrong with a message is an [`Error`] of the body.
-pub(super) fn each_message<F>(
-    body: Body,
-    limit: usize,
-    silence: Duration,
-    translate: impl Fn(u8, Bytes) -> F + Send + 'static,
-) -> Body
-where
-    F: Future<Output = Result<Bytes>> + Send,
-{
-    Body::from_stream(
-        async_stream::try_stream! {
-            let mut deframer = Deframer::default();
-            let mut pieces = body.into_data_stream();
-            loop {
-                let piece = match deframer.is_empty() {
-                    true => pieces.next().await,
-                    false => timeout(silence, pieces.next()).await.map_err(|_| axum::Error::new(silent(silence)))?,
-                };
-                let Some(piece) = piece else { break };
-                deframer.push(piece?);
+    /// The request body with each payload, without its compression, as `translate` makes it. A message that has begun and of which
+    /// nothing comes for `silence` is cut off.
+    ///
+    /// What is wrong with a message is an [`Error`] of the body.
+    pub(super) fn translated(self, body: Body, translate: impl Fn(Bytes) -> Result<Bytes> + Send + 'static) -> Body {
+        let (limit, silence) = (self.limit, self.silence);
+        Body::from_stream(
+            async_stream::try_stream! {
+                let mut deframer = Deframer::default();
+                let mut pieces = body.into_data_stream();
                 loop {
-                    if let Some(head) = deframer.next_head().filter(|head| head.len as usize > limit) {
-                        Err(axum::Error::new(too_large(head.len, limit)))?;
+                    let piece = match deframer.is_empty() {
+                        true => pieces.next().await,
+                        false => timeout(silence, pieces.next()).await.map_err(|_| axum::Error::new(silent(silence)))?,
+                    };
+                    let Some(piece) = piece else { break };
+                    deframer.push(piece?);
+                    loop {
+                        if let Some(head) = deframer.next_head().filter(|head| head.len as usize > limit) {
+                            Err(axum::Error::new(too_large(head.len, limit)))?;
+                        }
+                        let Some((flags, payload)) = deframer.next_message() else { break };
+                        yield match self.payload(flags, &payload).await.map_err(axum::Error::new)? {
+                            Some(plain) => envelope(0, &translate(plain).map_err(axum::Error::new)?),
+                            None => envelope(flags, &payload),
+                        };
                     }
-                    let Some((flags, payload)) = deframer.next_message() else { break };
-                    yield translate(flags, payload).await.map_err(axum::Error::new)?;
+                }
+                // A message that was cut short is for the checks behind to refuse.
+                let rest = deframer.rest();
+                if !rest.is_empty() {
+                    yield rest;
                 }
             }
-            // A message that was cut short is for the checks behind to refuse.
-            let rest = deframer.rest();
-            if !rest.is_empty() {
-                yield rest;
-            }
-        }
-        .map(|piece: Result<Bytes, axum::Error>| piece),
-    )
+            .map(|piece: Result<Bytes, axum::Error>| piece),
+        )
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 
-use super::compression::{Compressed, each_message};
+use super::compression::Compressed;
 use super::envelope::{Deframer, envelope};
 use super::grpc::failed;
 use super::json::{self, unwritable};
@@ -18,15 +18,7 @@ use crate::error::Result;
 ///
 /// What is wrong with a message is an [`Error`](crate::error::Error) of the body.
 pub(super) fn to_proto(body: Body, schema: &'static Message, compressed: Compressed) -> Body {
-    each_message(body, compressed.limit, compressed.silence, move |flags, payload| {
-        let compressed = compressed.clone();
-        async move {
-            let Some(text) = compressed.payload(flags, &payload).await? else {
-                return Ok(envelope(flags, &payload));
-            };
-            Ok(envelope(0, &json::read(&json::parse(&text, "")?, schema)?))
-        }
-    })
+    compressed.translated(body, move |text| Ok(json::read(&json::parse(&text, "")?, schema)?.into()))
 }
 
 /// An answer's body with its messages in JSON.

@@ -80,6 +80,11 @@ impl Server {
         Self::adapted(policy, |app| app).await
     }
 
+    /// With other limits of connections.
+    pub async fn limited(limits: wirephoto::net::Limits) -> Self {
+        Self::adapted(open_policy(), |app| app.with_connections(limits)).await
+    }
+
     /// With the server changed in some way.
     pub async fn adapted(policy: Policy, adapt: impl FnOnce(App) -> App) -> Self {
         let dir = tempfile::tempdir().unwrap();

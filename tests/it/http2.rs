@@ -11,7 +11,7 @@ use wirephoto::net::Limits;
 use wirephoto::proto::wirephoto::v1::image_service_client::ImageServiceClient;
 use wirephoto::proto::wirephoto::v1::{DownloadImageRequest, GetImageRequest};
 
-use crate::harness::{Server, listen_with, open_policy};
+use crate::harness::{Server, listen_with};
 use crate::photo::{photo, sixty_megabytes};
 use crate::tls::Ca;
 
@@ -273,7 +273,7 @@ async fn a_larger_frame_comes_after_the_answer_to_its_setting() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_one_at_work_is_not() {
     let limits = Limits { idle: Duration::from_millis(100), ..Limits::default() };
-    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let server = Server::limited(limits).await;
     let bytes = sixty_megabytes(1);
     reqwest::Client::new().put(server.url("/i/large")).body(bytes.clone()).send().await.unwrap();
     let mut idle = connect(&server).await;
@@ -300,7 +300,7 @@ async fn who_answers_no_ping_is_left_and_who_does_may_stay() {
     let brief = Duration::from_millis(500);
     // Who answers has the time for it, however busy the machine.
     let limits = Limits { ping: brief, pong: 8 * brief, ..Limits::default() };
-    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let server = Server::limited(limits).await;
     let mut alive = connect(&server).await;
     let begin = |path: &str| Request::put(format!("http://localhost{path}")).body(()).unwrap();
     let (answer, mut upload) = alive.send_request(begin("/i/alive"), false).unwrap();
@@ -338,7 +338,7 @@ async fn who_answers_no_ping_is_left_and_who_does_may_stay() {
 #[tokio::test]
 async fn an_old_connection_finishes_what_runs_and_takes_no_more() {
     let limits = Limits { age: Duration::from_millis(200), ..Limits::default() };
-    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let server = Server::limited(limits).await;
     let bytes = sixty_megabytes(2);
     reqwest::Client::new().put(server.url("/i/large")).body(bytes.clone()).send().await.unwrap();
     let mut client = connect(&server).await;
@@ -359,7 +359,7 @@ async fn an_old_connection_finishes_what_runs_and_takes_no_more() {
 #[tokio::test]
 async fn a_body_that_stops_coming_is_cut() {
     let limits = Limits { silence: Duration::from_millis(100), ..Limits::default() };
-    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let server = Server::limited(limits).await;
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
     let head = "PUT /i/half HTTP/1.1\r\nhost: localhost\r\ncontent-length: 60000000\r\n\r\n";
     socket.write_all(&[head.as_bytes(), &photo("photo.jpg")[..2000]].concat()).await.unwrap();
@@ -400,7 +400,7 @@ async fn who_is_refused_while_sending_gets_the_answer_and_no_reset() {
 #[tokio::test]
 async fn an_answer_that_nobody_takes_is_cut_and_one_taken_slowly_is_not() {
     let limits = Limits { unread: Duration::from_secs(1), ..Limits::default() };
-    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let server = Server::limited(limits).await;
     let bytes = sixty_megabytes(5);
     reqwest::Client::new().put(server.url("/i/large")).body(bytes.clone()).send().await.unwrap();
     let ask = async || {
@@ -440,7 +440,7 @@ async fn header_fields_have_one_limit_on_either_version() {
 #[tokio::test]
 async fn connections_are_bounded() {
     let limits = Limits { connections: 2, ..Limits::default() };
-    let server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let server = Server::limited(limits).await;
     let mut first = connect(&server).await;
     let second = connect(&server).await;
     assert_eq!(get(&mut first, "/livez").await, Some(200));
@@ -461,7 +461,7 @@ async fn connections_are_bounded() {
 async fn at_the_end_clients_are_told_before_the_listener_closes() {
     // Long enough to see; the test goes on as soon as it has.
     let limits = Limits { pause: Duration::from_secs(3), ..Limits::default() };
-    let mut server = Server::adapted(open_policy(), |app| app.with_connections(limits)).await;
+    let mut server = Server::limited(limits).await;
     let mut client = connect(&server).await;
     assert_eq!(get(&mut client, "/readyz").await, Some(200));
     server.stop.take().unwrap().send(()).unwrap();
